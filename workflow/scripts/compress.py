@@ -21,6 +21,7 @@ with Job(snakemake) as job:
         ["".join(pair) for pair in calibration],
         held_back,
         Path(snakemake.output.manifest).parent,
+        engine=params["engine"],
         settings=CompressSettings(
             **params["settings"],
             threads=snakemake.threads,

@@ -41,21 +41,20 @@ def environment(threads: int, *, isolated: bool = False) -> dict[str, str]:
     }
 
 
-def python_of(engine: str) -> Path:
-    """Python of the environment `.envs/ENGINE` of the working directory or the project's folder, or
-    the one that TRIMLLM_ENGINE_PYTHON names. Raises `UserError` if there is none."""
-    variable = f"TRIMLLM_{engine.upper()}_PYTHON"
+def python_of(folder: str, target: str) -> Path:
+    """Python of the environment `.envs/FOLDER` of the working directory or the project's folder, or
+    the one that TRIMLLM_FOLDER_PYTHON names; `UserError`, with `make TARGET`, if there is none."""
+    variable = f"TRIMLLM_{folder.upper()}_PYTHON"
     if path := os.environ.get(variable):
         if not os.access(path, os.X_OK) or Path(path).is_dir():
             raise UserError(f"{variable} = {path} is not an executable Python")
         return Path(path).absolute()
     for root in (Path.cwd(), Path(__file__).resolve().parents[3]):
         # Written last: an environment without it is incomplete.
-        if (root / ".envs" / engine / ".complete").is_file():
-            return root / ".envs" / engine / "bin/python"
+        if (root / ".envs" / folder / ".complete").is_file():
+            return root / ".envs" / folder / "bin/python"
     raise UserError(
-        f"{engine} is not installed: run `make {engine}-env` in the project's folder, or set "
-        f"{variable}"
+        f"{folder} is not installed: run `make {target}` in the project's folder, or set {variable}"
     )
 
 
@@ -119,3 +118,9 @@ class Worker:
         reason = f"exit status {code}" if code >= 0 else f"signal {-code}"
         hint = "; not enough memory?" if code == -9 else ""
         raise UserError(f"{self.name} ended ({reason}{hint}); its output is above")
+
+
+def run_worker(script: str | Path, job: Mapping[str, Any], **options: Any) -> Any:
+    """Run a worker that does one thing: its first reply. Options as of `Worker`."""
+    with Worker(script, job, **options) as worker:
+        return worker.facts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
 from trimllm.base.precision import has_bfloat16
+from trimllm.base.workers import environment, python_of, run_worker
 from trimllm.checkpoint import store
 from trimllm.checkpoint.stock import layers_prefix, missing_modules, strip, to_stock
-from trimllm.compress.methods import CompressSettings
+from trimllm.compress.methods import EXTERNAL, CompressSettings
 from trimllm.compress.rounding import pack_awq
 
 # Points of the grid for alpha of AWQ; the paper's 20 take twice the time.
@@ -33,6 +34,7 @@ class Compressed:
     tensors: dict[str, Tensor]
     config: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)  # for the record
+    engine_version: str | None = None  # of an external engine
 
 
 @dataclass
@@ -45,17 +47,18 @@ class CompressJob:
     model: nn.Module
     tokenizer: Any
     texts: Sequence[str]
+    engine: str
     settings: CompressSettings
     workspace: Path  # an empty folder for intermediate files
 
     def rows(self) -> Tensor:
-        """The texts end to end, cut into rows of one length, (rows, 1, at most `max_tokens`):
-        engines want equal lengths. Fewer tokens than there are rows are lost."""
+        """The texts end to end, cut into rows of one length, (rows, at most `max_tokens`): engines
+        want equal lengths. Fewer tokens than there are rows are lost."""
         ids = torch.tensor([i for text in self.texts for i in self.tokenizer(text).input_ids])
         if not len(ids):
             raise UserError("the calibration texts hold no tokens; give real texts")
         count = -(-len(ids) // self.settings.max_tokens)
-        return ids[: len(ids) // count * count].view(count, 1, -1)
+        return ids[: len(ids) // count * count].view(count, -1)
 
     def batches(self) -> list[dict[str, Tensor]]:
         """The rows, one a batch, as llmcompressor and gptqmodel read them."""
@@ -65,13 +68,13 @@ class CompressJob:
         """The model as a stock one of the same weights, and the modules that it lacks."""
         return to_stock(self.model, self.settings.seed), missing_modules(self.model)
 
-    def write(self, model: nn.Module) -> str:
+    def write(self, model: nn.Module) -> Path:
         """Write a model for an engine that reads checkpoints, and free its weights."""
         (dense := self.workspace / "dense").mkdir()
         store.write(model, self.tokenizer, dense)
         model.to("meta")
         self.model.to("meta")
-        return str(dense)
+        return dense
 
 
 def linear_names(model: nn.Module, missing: Sequence[str] = ()) -> tuple[list[str], list[str]]:
@@ -84,8 +87,8 @@ def linear_names(model: nn.Module, missing: Sequence[str] = ()) -> tuple[list[st
     return changed, [name for name in linears if name not in changed]
 
 
-def read_output(folder: Path, missing: Sequence[str] = ()) -> Compressed:
-    """Surviving tensors and quantization config of a checkpoint that an engine wrote."""
+def read_output(folder: Path, missing: Sequence[str]) -> Compressed:
+    """Surviving tensors and quantization config of a stock checkpoint that an engine wrote."""
     tensors: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         tensors |= load_file(path)
@@ -94,6 +97,29 @@ def read_output(folder: Path, missing: Sequence[str] = ()) -> Compressed:
     config.pop("dynamic", None)
     config.get("meta", {}).pop("offload_to_disk_path", None)
     return Compressed(strip(tensors, missing), {"quantization_config": config})
+
+
+def external(job: CompressJob) -> Compressed:
+    """The stock model quantized by an engine in an environment of its own."""
+    (stock, missing), settings = job.stock(), job.settings
+    (output := job.workspace / "output").mkdir()
+    variables = environment(settings.threads, isolated=True)
+    if settings.device == "cpu":  # the engines take a GPU wherever they see one
+        variables["CUDA_VISIBLE_DEVICES"] = ""
+    engine_job: dict[str, Any] = {
+        "engine": job.engine,
+        "dense": str(job.write(stock)),
+        "output": str(output),
+    }
+    engine_job |= {"rows": job.rows().tolist(), "group_size": settings.group_size}
+    version = run_worker(
+        Path(__file__).with_name("external_worker.py"),
+        engine_job | {"device": settings.device, "seed": settings.seed},
+        name=job.engine,
+        python=python_of(EXTERNAL[job.engine], "envs"),
+        variables=variables,
+    )
+    return replace(read_output(output, missing), engine_version=version)
 
 
 def one_shot(job: CompressJob, stock: nn.Module, recipe: list[Any]) -> dict[str, Tensor]:
@@ -109,7 +135,7 @@ def one_shot(job: CompressJob, stock: nn.Module, recipe: list[Any]) -> dict[str,
     from loguru import logger
 
     logger.disable("llmcompressor")
-    device, batches = torch.device(job.settings.device), job.batches()
+    device, rows = torch.device(job.settings.device), job.batches()
     with ExitStack() as stack:
         # It has no argument for the device: it takes the first GPU wherever there is one.
         stack.enter_context(patch_attr(pipeline, "get_main_device", lambda: device))
@@ -119,9 +145,9 @@ def one_shot(job: CompressJob, stock: nn.Module, recipe: list[Any]) -> dict[str,
         oneshot(
             model=stock,
             processor=job.tokenizer,
-            dataset=torch.utils.data.DataLoader(batches, batch_size=None),
+            dataset=torch.utils.data.DataLoader(rows, batch_size=1),
             recipe=recipe,
-            num_calibration_samples=len(batches),
+            num_calibration_samples=len(rows),
             pipeline="sequential",
         )
     remove_dispatch(stock)
@@ -136,15 +162,17 @@ def awq_int4(job: CompressJob) -> Compressed:
 
     Input channels with large activations are scaled up before weights are rounded, and the layer
     before them is scaled down: s = a^alpha, alpha from a grid, smallest error of the block's
-    output. Stored in AWQ's GEMM format, which int4 kernels read.
+    output. Stored in AWQ's GEMM format, whichever engine made it, so that int4 kernels read it.
     """
+    if job.engine in EXTERNAL:
+        return external(job)
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
     from llmcompressor.modifiers.quantization import QuantizationModifier
     from llmcompressor.modifiers.transform.awq import AWQModifier
 
-    (stock, missing), size = job.stock(), job.settings.group_size
+    stock, missing = job.stock()
     linears, others = linear_names(stock, missing)
-    untouched = linear_names(stock)[1]
+    size, untouched = job.settings.group_size, linear_names(stock)[1]
     args = QuantizationArgs(num_bits=4, symmetric=False, strategy="group", group_size=size)
     scheme = QuantizationScheme(targets=["Linear"], weights=args)
     recipe = [
@@ -185,6 +213,8 @@ def gptq_int4(job: CompressJob) -> Compressed:
     Weights are rounded column by column; the error of each is made up for in the columns that
     follow, by the inverse Hessian H = 2 X X^T of the layer's inputs.
     """
+    if job.engine in EXTERNAL:
+        return external(job)
     # Packing in Python takes a second; the extension would have to be compiled here.
     os.environ.setdefault("GPTQMODEL_DISABLE_PACK_EXT", "1")
     kernels.prepare()
@@ -200,8 +230,8 @@ def gptq_int4(job: CompressJob) -> Compressed:
         device=job.settings.device,
         dynamic={rf"-:^{name.replace('.', r'[.]')}([.]|$)": {} for name in missing} or None,
     )
-    engine = GPTQModel.load(job.write(stock), config, dtype=torch.float32)
-    engine.quantize(job.batches(), batch_size=1)
+    engine = GPTQModel.load(str(job.write(stock)), config, dtype=torch.float32)
+    engine.quantize([{k: v[None] for k, v in row.items()} for row in job.batches()], batch_size=1)
     engine.save(str(output := job.workspace / "output"))
     engine.model.to("meta")
     return read_output(output, missing)
@@ -240,5 +270,5 @@ def llm_int8(job: CompressJob) -> Compressed:
     )
     # The engine rounds a layer when it first moves or runs.
     model(torch.ones(1, 2, dtype=torch.long, device=model.device))
-    model.save_pretrained(output := job.workspace / "output")
-    return read_output(output)
+    model.save_pretrained(job.workspace / "output")
+    return read_output(job.workspace / "output", [])

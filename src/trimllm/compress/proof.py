@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trimllm.base import files, workers
+from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.kernels import method_of
 from trimllm.base.precision import compute_dtype
+from trimllm.base.workers import environment, run_worker
 from trimllm.checkpoint import load
 from trimllm.data import Document
 from trimllm.score.encode import encode_pair, texts_of
@@ -78,10 +79,7 @@ class Worker:
 def fresh_loss(checkpoint: Path, rows: Sequence[ScoredRow], device: str, threads: int) -> float:
     """Mean loss in nats a token of a checkpoint, loaded by a process of its own."""
     job = {"checkpoint": str(checkpoint), "rows": rows, "device": device}
-    with workers.Worker(
-        __file__, job, name="reload", variables=workers.environment(threads)
-    ) as worker:
-        return float(worker.facts)
+    return run_worker(__file__, job, name="reload", variables=environment(threads))
 
 
 def judge(loss: float, yardstick: float, margin: float, what: str, name: str) -> None:

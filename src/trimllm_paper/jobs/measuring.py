@@ -27,7 +27,7 @@ def compress(jobs: Jobs, model: str, domain: str, dense: str, compressor: str) -
     config = jobs.config.compress
     settings = config.model_dump(include={*METHODS[compressor].settings})
     params = {
-        "engine": METHODS[compressor].engine,
+        "engine": config.engine(compressor),
         "chain": jobs.chain_of(dense),
         "calibration": config.calibration_documents,
         "held_back": config.held_back_documents,

@@ -67,10 +67,10 @@ def test_the_python_of_an_environment(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TRIMLLM_TOY_PYTHON", raising=False)
     (tmp_path / ".envs/toy").mkdir(parents=True)
-    with pytest.raises(UserError, match="toy is not installed: run `make toy-env`"):
-        python_of("toy")  # incomplete
+    with pytest.raises(UserError, match="toy is not installed: run `make envs`"):
+        python_of("toy", "envs")  # incomplete
     (tmp_path / ".envs/toy/.complete").touch()
-    assert python_of("toy") == tmp_path / ".envs/toy/bin/python"
+    assert python_of("toy", "envs") == tmp_path / ".envs/toy/bin/python"
     monkeypatch.setenv("TRIMLLM_TOY_PYTHON", str(tmp_path))
     with pytest.raises(UserError, match="is not an executable Python"):
-        python_of("toy")
+        python_of("toy", "envs")

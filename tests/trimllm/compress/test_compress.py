@@ -20,7 +20,7 @@ from trimllm.base.errors import UserError
 from trimllm.checkpoint import store
 from trimllm.compress import engines, proof, run
 from trimllm.compress.engines import Compressed, CompressJob
-from trimllm.compress.methods import METHODS, CompressSettings, require
+from trimllm.compress.methods import METHODS, CompressSettings, default_engine, require
 from trimllm.compress.run import compress
 from trimllm.data import Document
 from trimllm.sublayers import Unit, drop, units
@@ -72,13 +72,27 @@ def loss_here(path: Path, rows: Any, *_: object) -> float:
     return proof.mean_loss(trimllm.load(path)[0], rows)
 
 
-@pytest.mark.parametrize("method", METHODS)
+ENGINES: list[Any] = [(method, default_engine(method)) for method in METHODS]
+ENGINES += [
+    pytest.param(("awq_int4", "autoawq"), marks=pytest.mark.long),
+    pytest.param(("gptq_int4", "auto-gptq"), marks=pytest.mark.long),
+]
+
+
+@pytest.mark.parametrize("pair", ENGINES, ids="-".join)
 def test_a_checkpoint_is_small_and_computes_what_its_yardstick_does(
-    method: str, dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: tuple[str, str], dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    try:
+        require(*pair)
+    except UserError as error:
+        pytest.skip(str(error))
+    method, engine = pair
     if method != "gptq_int4":  # a process of its own takes seconds
         monkeypatch.setattr(run, "fresh_loss", loss_here)
-    record = compress(method, dense, TEXTS, HELD_BACK, out := tmp_path / "out", settings=SETTINGS)
+    record = compress(
+        method, dense, TEXTS, HELD_BACK, out := tmp_path / "out", engine=engine, settings=SETTINGS
+    )
     files.verify_manifest(out)
     assert list(tmp_path.iterdir()) == [out]
     assert files.read_json(out / "compression.json") == record
@@ -117,8 +131,8 @@ def test_what_survived_is_stored_and_computes(
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     loaded, tokenizer = trimllm.load(checkpoint.save(model, word_tokenizer(), tmp_path / "dense"))
     (tmp_path / "work").mkdir()
-    compressor, yardstick_ = run.COMPRESSORS[method]
-    job = CompressJob(loaded, tokenizer, TEXTS, SETTINGS, tmp_path / "work")
+    engine, (compressor, yardstick_) = default_engine(method), run.COMPRESSORS[method]
+    job = CompressJob(loaded, tokenizer, TEXTS, engine, SETTINGS, tmp_path / "work")
     result = compressor(job)
     (output := tmp_path / "output").mkdir()
     store.write_tensors(tmp_path / "dense", result.tensors, result.config, output)
@@ -174,6 +188,7 @@ def test_a_broken_checkpoint_is_refused_and_removed(
     "method, changed, message",
     [
         ("zip", {}, "no compressor 'zip'"),
+        ("llm_pruner", {"engine": "none"}, "llm_pruner has no engine 'none' .there are: torch"),
         ("gptq_int4", {"settings": replace(SETTINGS, group_size=128)}, "128 does not divide a lay"),
         ("llm_pruner", {"held_back": TEXTS[:1]}, "1 held-back texts are calibration texts too"),
         ("llm_pruner", {"held_back": ["w1"]}, "no two tokens in a row"),
@@ -193,14 +208,8 @@ def test_rows_hold_the_texts_in_order(tmp_path: Path) -> None:
     texts = [" ".join(["w1"] * n) for n in (5, 3, 8, 1, 0, 9)]
     for longest in (1, 4, 7, 26, 99):
         settings = CompressSettings(max_tokens=longest)
-        rows = CompressJob(None, word_tokenizer(), texts, settings, tmp_path).rows()
-        assert rows.shape[2] <= longest and 0 <= 26 - rows.numel() < len(rows)
-
-
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="llm_int8 needs the package bitsandbytes"):
-        require("llm_int8")
+        rows = CompressJob(None, word_tokenizer(), texts, "torch", settings, tmp_path).rows()
+        assert rows.shape[1] <= longest and 0 <= 26 - rows.numel() < len(rows)
 
 
 @torch.no_grad()

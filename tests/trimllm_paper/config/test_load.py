@@ -101,7 +101,7 @@ throughput: {patterns: {x: nowhere}} | throughput.patterns.x = "nowhere": nowher
 throughput: {patterns: {x: "1.5"}} | throughput.patterns.x = "1.5": must be
 throughput: {composed: [llm_int8]} | throughput.composed.0 = "llm_int8": not among throughput
 engines: {kept_percent: [40]} | engines.kept_percent.0 = 40: not among trim.kept_percent
-compress: {engines: {awq_int4: x}} | awq_int4 = "x": must be 'llmcompressor'
+compress: {engines: {awq_int4: x}} | awq_int4 = "x": must be 'llmcompressor' or 'autoawq'
 compress: {group_size: "48"} | compress.group_size = "48": must be 32, 64 or 128
 trim: {recipes: [best]} | trim.recipes.0 = "best": not among `recipes` (there are: ours, paper)
 recipes: {x: {criterion: best}} | recipes.x.criterion = "best": must be one of calibration
@@ -126,6 +126,12 @@ def test_a_value_of_the_command_line_is_refused(case: str) -> None:
         changed(**yaml.safe_load(f"{{{changes}}}"))
     line = str(refused.value)
     assert line.startswith("command line (--config): ") and words in line and "\n" not in line
+
+
+def test_an_engine_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIMLLM_AUTOAWQ_PYTHON", "/nowhere")
+    with pytest.raises(ConfigError, match=r"compress.methods.0 = .*/nowhere is not an executable"):
+        changed(compress={"methods": ["awq_int4"], "engines": {"awq_int4": "autoawq"}})
 
 
 @pytest.mark.parametrize(

@@ -37,13 +37,15 @@ def blocks_of(spec: Table, timings: pd.DataFrame) -> list[Block]:
     shown = {one.published_as for one in ours if one.is_paper or spec.blocks == "model"}
     compared = published.LABELS[spec.compared]
     labels = published.LABELS | {gpu: f"{compared}, {gpu}" for gpu in spec.gpus.values()}
-    alone = [key for key in spec.paper.blocks if key in labels and labels[key] not in shown]
-    return ours + [Block(key, labels[key], labels[key], True, key) for key in alone]
+    paper = {key: labels[key] for key in published.table(spec.key).blocks if key in labels}
+    alone = {key: label for key, label in paper.items() if label not in shown}
+    return ours + [Block(key, label, label, True, key) for key, label in alone.items()]
 
 
 def own_models(spec: Table) -> list[str]:
     """The paper's models in a table."""
-    return [key for key in spec.paper.blocks if key in published.LABELS] or [spec.compared]
+    blocks = published.table(spec.key).blocks
+    return [key for key in blocks if key in published.LABELS] or [spec.compared]
 
 
 def _models(spec: Table) -> Iterator[Block]:
@@ -51,35 +53,34 @@ def _models(spec: Table) -> Iterator[Block]:
     for model in spec.models:
         own = model.published in own_models(spec)
         compared = str(model.published) if own else spec.compared
-        named = published.LABELS[compared] if spec.paper.blocks else None
+        named = published.LABELS[compared] if published.table(spec.key).blocks else None
         yield Block(model.name, model.label, named, own, compared, model.name, model)
 
 
 def _machines(spec: Table, timings: pd.DataFrame) -> Iterator[Block]:
-    """A block for each machine and model; of `both` the configured models come first, also those
-    that were not timed."""
-    timed = sorted(set(zip(timings.hardware, timings.model, strict=True)))
+    """A block for each machine and model; of `both` the configured models come first, then those of
+    them that were not timed."""
     models = {model.name: model for model in spec.models}
-    groups: list[tuple[str | None, str]] = [*timed]
+    timed = {*zip(timings.hardware, timings.model, strict=True)}
+    places: list[tuple[str | None, str]] = sorted(timed)
     if spec.blocks == "both":
-        untimed = [(None, name) for name in models if name not in {m for _, m in timed}]
-        groups = [(h, name) for name in models for h, model in timed if model == name]
-        groups += [*untimed, *((h, model) for h, model in timed if model not in models)]
-    for hardware, name in groups:
-        model, of = models.get(name), name.removeprefix(RANDOM)
-        shape = spec.compared in (model and model.published, of)
-        own_speed = shape and hardware in spec.gpus
+        own = [place for name in models for place in places if place[1] == name]
+        untimed = [(None, name) for name in models if name not in {*timings.model}]
+        places = [*own, *untimed, *(place for place in places if place[1] not in models)]
+    for hardware, name in places:
+        model, shape = models.get(name), name.removeprefix(RANDOM)
+        is_shape = spec.compared in (model and model.published, shape)
+        own_speed = is_shape and hardware in spec.gpus
         gpu = spec.gpus[str(hardware)] if own_speed else next(iter(spec.gpus.values()), "")
         label = model.label if model else name
-        if name != of:
-            label = f"{published.LABELS.get(of, of)} shape, random weights"
+        if name != shape:
+            label = f"{published.LABELS.get(shape, shape)} shape, random weights"
         contents = where(timings, hardware=hardware, model=name).content
         dtypes = [content.get("dtype") for content in contents[:1]]
-        parts = [label, hardware or "not timed", *dtypes]
         yield Block(
             f"{hardware or '-'}/{name}",
-            ", ".join(filter(None, parts)),
+            ", ".join(filter(None, [label, hardware or "not timed", *dtypes])),
             f"{published.LABELS[spec.compared]}, {gpu}" if gpu else None,
-            own_speed or (shape and hardware is None),
+            own_speed or (is_shape and hardware is None),
             *(gpu, name, model, hardware, own_speed),
         )

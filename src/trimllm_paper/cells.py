@@ -16,15 +16,15 @@ import pandas as pd
 
 from trimllm_paper import derive, published, table_notes, verdict
 from trimllm_paper.blocks import Block, blocks_of, own_models
-from trimllm_paper.context import Context
+from trimllm_paper.context import Context, Domain
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.published import Value
 from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, Recipe
-from trimllm_paper.render import Rendered
+from trimllm_paper.render import DAGGER, Rendered
 from trimllm_paper.specification import REFERENCE_KEPT, Column, Row, Table
 from trimllm_paper.tables import TABLES
-from trimllm_paper.verdict import KEEPS, NONE, NOT_RUN, Relation
+from trimllm_paper.verdict import KEEPS, NONE, NOT_RUN, Relation, Verdict
 
 BASELINES = (PRETRAINED, FULL_FT)
 APART = "not timed in turn"
@@ -49,12 +49,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a block: its measurement of throughput, its recipes and the paper's numbers."""
+    """A row of a block: its measurement of throughput, and by column its accuracy (NONE: its chain
+    has no checkpoint that keeps enough) and the paper's number."""
 
     block: Block
     row: Row
     timing: Any
-    recipes: dict[str, str | None]
+    accuracies: dict[str, Accuracy | str | None]
     printed: dict[str, Value]
 
 
@@ -68,7 +69,7 @@ class _Builder:
 
     def __init__(self, spec: Table, frame: Frame, context: Context) -> None:
         self.spec, self.frame, self.context = spec, frame, context
-        self.timings = frame.engines if spec.blocks == "engine" else frame.timings
+        self.timings = spec.timings(frame)
         self.domains = [c for c in spec.columns if c.shows == "accuracy"]
         self.stand_ins = {c.key: table_notes.stand_in(c, frame) for c in self.domains}
         self.chosen_by: set[str] = set()
@@ -87,7 +88,9 @@ class _Builder:
         notes += table_notes.notes(spec, frame, cells, columns)
         header = [*map(context.named, spec.header)]
         header += table_notes.header(spec, frame, context, columns, self.stand_ins)
-        return Rendered(spec.key, spec.title, columns, cells, header, notes, self.stand_ins)
+        marks = [DAGGER if self.stand_ins.get(c.key) else "" for c in columns]
+        columns = [replace(c, label=c.label + mark) for c, mark in zip(columns, marks, strict=True)]
+        return Rendered(spec.key, spec.title, columns, cells, header, notes)
 
     # ---- lines ---------------------------------------------------------------------------------
 
@@ -111,8 +114,8 @@ class _Builder:
         printed = {c.key: self._printed(block, row, c) for c in self.spec.columns}
         if not block.name and not any(value is not None for value in printed.values()):
             return
-        recipes = {c.key: self._recipe(block, row, c) for c in self.domains}
-        line, label, section = Line(block, row, timing, recipes, printed), row.label, row.section
+        accuracies = {c.key: self._measured(block, row, c) for c in self.domains}
+        line, label, section = Line(block, row, timing, accuracies, printed), row.label, row.section
         if row.format and timing is not None:
             section += f": {timing.how}"
         elif timing is not None:
@@ -121,22 +124,23 @@ class _Builder:
             marks += ["zeros stored"] if timing.compressor == "sparsegpt_2_4" and dense else []
             label = ": ".join(filter(None, [label, ", ".join(marks)]))
         named = self.context.named if block.name else str
-        entry: dict[str, Any] = {"table": self.spec.key, "block": block.key}
-        entry |= {"block_label": block.label, "published_as": block.published_as}
-        entry |= {"is_paper": block.is_paper, "row": row.key}
-        entry |= {"row_label": named(label), "section": named(section) or None}
+        entry: dict[str, Any] = {
+            **{"table": self.spec.key, "block": block.key, "block_label": block.label},
+            **{"published_as": block.published_as, "is_paper": block.is_paper, "row": row.key},
+            **{"row_label": named(label), "section": named(section) or None},
+        }
         for column in self.spec.columns:
             cell = getattr(self, f"_{column.shows}")(line, column) if block.name else None
-            cell = cell or Cell(verdict=NOT_RUN)
-            if column.shows != "accuracy" or block.model or not block.name:
-                cell = replace(cell, printed=printed[column.key])
-            yield entry | {"column": column.key} | asdict(cell)
+            cell = asdict(cell or Cell(verdict=NOT_RUN)) | {"printed": printed[column.key]}
+            yield entry | {"column": column.key} | cell
 
     def _printed(self, block: Block, row: Row, column: Column, table: str = "") -> Value:
-        """The paper's number, or what follows from its numbers; None where it has none."""
+        """The paper's number, or what follows from its numbers; None where it has none, and for
+        the accuracy of random weights."""
         paper, name = published.table(table or self.spec.key), column.printed or column.key
         of_row, _, key = (row.paper or row.key).rpartition("/")
-        if name not in paper.columns or column.under == key:
+        random = column.shows == "accuracy" and block.name and not block.model
+        if random or name not in paper.columns or column.under == key:
             return None
         place = next((b for b in (of_row, block.compared) if b in paper.blocks), "")
         value = paper.value(key, name, place)
@@ -158,42 +162,34 @@ class _Builder:
 
     # ---- accuracy ------------------------------------------------------------------------------
 
-    def _recipe(self, block: Block, row: Row, column: Column) -> str | None:
-        """Recipe of a row, or that of the first of its chains that was measured; NONE: the chain
-        has no checkpoint that keeps enough."""
-        if row.recipe or block.model is None or column.domain is None:
-            return row.recipe or None
-        for name in row.names:
-            place = (self.frame, block.name, row.trained or column.domain.name, name)
-            if row.smallest:
-                checkpoint = self._smallest(block, column, name)
-            else:
-                checkpoint = derive.nearest(*place, row.kept)
-            if checkpoint and row.compressor and checkpoint != NONE:
-                return str(Recipe.parse(checkpoint).compressed(row.compressor))
-            if checkpoint:
-                return checkpoint
-        return None
-
-    def _find(
-        self, block: Block, recipe: str | None, column: Column, trained: str = ""
-    ) -> Accuracy | None:
-        """Accuracy of a recipe, trained on a column's domain or another, on the column's tests;
-        None where it was not run."""
-        if recipe in (None, NONE) or block.model is None or column.domain is None:
+    def _measured(self, block: Block, row: Row, column: Column) -> Accuracy | str | None:
+        """Accuracy of a row's recipe, or of the first of its chains that was measured, on the
+        column's tests."""
+        if block.model is None or column.domain is None:
             return None
-        place = (self.frame, block.name, trained or column.domain.name)
-        return derive.accuracy(*place, str(recipe), column.domain.tasks)
+        trained, recipe = row.trained or column.domain.name, row.recipe or None
+        for name in row.names:
+            if row.smallest:
+                recipe = recipe or self._smallest(block, column.domain, name)
+            else:
+                recipe = recipe or derive.nearest(self.frame, block.name, trained, name, row.kept)
+        if recipe is None or recipe == NONE:
+            return recipe
+        if row.compressor:
+            recipe = str(Recipe.parse(recipe).compressed(row.compressor))
+        return derive.accuracy(self.frame, block.name, trained, recipe, column.domain.tasks)
 
-    def _smallest(self, block: Block, column: Column, name: str) -> str | None:
+    def _smallest(self, block: Block, domain: Domain, name: str) -> str | None:
         """The chain's smallest trimmed checkpoint that keeps enough (Algorithm 1, C_a), chosen by
         held-back documents if they were recorded, else by the tests."""
-        full = self._find(block, FULL_FT, column)
-        if full is None or column.domain is None:
+        place = (self.frame, block.name, domain.name)
+        full = derive.accuracy(*place, FULL_FT, domain.tasks)
+        if full is None:
             return None
-        place = (self.frame, block.name, column.domain.name, name)
-        chain = dict(derive.checkpoints(*place, column.domain.tasks))
-        shares, by = derive.held_back_shares(*place), "by held-back documents, before annealing"
+        evaluated = derive.checkpoints(*place, name, domain.tasks)
+        chain = {one.tasks[0].dropped: one for one in evaluated}
+        shares = derive.held_back_shares(*place, name)
+        by = "by held-back documents, before annealing"
         if not shares.keys() >= chain.keys():
             by = "and judged by the same test documents"
             shares = {n: one.percent / max(full.percent, 1e-9) for n, one in chain.items()}
@@ -204,26 +200,18 @@ class _Builder:
         return NONE if 0 in chain else None
 
     def _accuracy(self, line: Line, column: Column) -> Cell | None:
-        block, row, recipe = line.block, line.row, line.recipes[column.key]
-        if block.model is None:
+        accuracy, domain = line.accuracies[column.key], column.domain
+        if line.block.model is None:
             return Cell()  # random weights answer nothing
-        if recipe == NONE:
+        if accuracy == NONE:
             return Cell(verdict=NONE, why=f"none keeps more than {100 * KEEPS:.0f}% of Full-FT")
-        accuracy, printed = self._find(block, recipe, column, row.trained), line.printed[column.key]
-        if accuracy is None:
+        if not isinstance(accuracy, Accuracy) or domain is None:
             return None
-        base, full = (self._find(block, one, column) for one in BASELINES)
-        shape: list[Relation] = []
-        if printed is not None and self.spec.trained:
-            shape = self._specialized(line, column, accuracy, base)
-        elif printed is not None:
-            theirs = [self._baseline(block, one, column) for one in BASELINES]
-            shape = verdict.relations(row.key, accuracy, float(printed), (base, full), theirs)
-        own = self._own(block) and not self.stand_ins[column.key]
-        # A model that was specialized on another domain is not asked to know this one.
-        at_home = row.trained in ("", column.key) and row.key not in BASELINES
-        preserves = full if at_home else None
-        result, why = verdict.judge(accuracy, printed, shape, own=own, preserves=preserves)
+        place = (self.frame, line.block.name, domain.name)
+        base, full = (derive.accuracy(*place, one, domain.tasks) for one in BASELINES)
+        result, why = None, ""
+        if line.printed[column.key] is not None:
+            result, why = self._judged(line, column, accuracy, base, full)
         return Cell(
             *(accuracy.percent, *accuracy.ci95, accuracy.deviation, accuracy.documents),
             verdict=result,
@@ -232,30 +220,41 @@ class _Builder:
             details=accuracy.facts(base, full),
         )
 
-    def _specialized(
-        self, line: Line, column: Column, accuracy: Accuracy, base: Accuracy | None
-    ) -> list[Relation]:
-        """The relation to the pretrained model; what a model loses elsewhere is no specialization
-        if it has lost its own domain, too."""
-        if line.row.recipe == PRETRAINED:
-            return []
-        printed = float(str(line.printed[column.key]))
+    def _judged(
+        self,
+        line: Line,
+        column: Column,
+        accuracy: Accuracy,
+        base: Accuracy | None,
+        full: Accuracy | None,
+    ) -> Verdict:
+        """Verdict on an accuracy that the paper prints. What a model specialized on another domain
+        loses here is no specialization if it has lost its own domain, too."""
+        row, printed = line.row, float(str(line.printed[column.key]))
         before = self._baseline(line.block, PRETRAINED, column)
-        gained = verdict.gain(accuracy, base, printed, before)
-        fallen = printed < before and line.row.trained != column.key and gained and gained[0].holds
-        if fallen and verdict.lost_at_home(accuracy, self.frame, self.context.domains):
-            lost = "it has lost its own domain: what it loses elsewhere is no specialization"
-            return [Relation(None, f"{lost}; {gained[0].text}")]
-        return gained
+        if not self.spec.trained:
+            theirs = (before, self._baseline(line.block, FULL_FT, column))
+            shape = verdict.relations(row.key, accuracy, printed, (base, full), theirs)
+        elif row.recipe == PRETRAINED:
+            shape = []
+        else:
+            shape = verdict.gain(accuracy, base, printed, before)
+            fallen = printed < before and row.trained != column.key and shape and shape[0].holds
+            if fallen and verdict.lost_at_home(accuracy, self.frame, self.context.domains):
+                lost = "it has lost its own domain: what it loses elsewhere is no specialization"
+                shape = [Relation(None, f"{lost}; {shape[0].text}")]
+        own = self._own(line.block) and not self.stand_ins[column.key]
+        # A model that was specialized on another domain is not asked to know this one.
+        at_home = row.trained in ("", column.key) and row.key not in BASELINES
+        return verdict.judge(accuracy, printed, shape, own=own, preserves=full if at_home else None)
 
     def _difference(self, line: Line, column: Column) -> Cell | None:
         """Points over the first chain at the same kept fraction."""
         first = Row("", "", names=self.context.chains[:1], kept=line.row.kept)
         if line.row.names in ((), first.names):
             return Cell()
-        pair = (self._recipe(line.block, row, column) for row in (line.row, first))
-        own, other = (self._find(line.block, recipe, column) for recipe in pair)
-        if own is None or other is None:
+        own, other = (self._measured(line.block, row, column) for row in (line.row, first))
+        if not isinstance(own, Accuracy) or not isinstance(other, Accuracy):
             return None
         gap, sources = own.minus(other), (*own.sources, *other.sources)
         return Cell(gap.points, gap.low, gap.high, sources=sources)
@@ -263,21 +262,22 @@ class _Builder:
     def _size(self, line: Line, column: Column) -> Cell | None:
         """Mean, smallest and largest over domains. Judged if it was not asked for: the smallest
         above a bar (the largest over domains), and of compressed models the paper's own."""
-        row, block, size = line.row, line.block, column.of
-        if NONE in line.recipes.values():
+        row, size = line.row, column.of
+        if NONE in line.accuracies.values():
             return Cell(verdict=NONE)
-        every = (self._find(block, line.recipes[c.key], c, row.trained) for c in self.domains)
-        if not (accuracies := [one for one in every if one]):
+        accuracies = [one for one in line.accuracies.values() if isinstance(one, Accuracy)]
+        if not accuracies:
             return None
-        compressed, own = accuracies[0].tasks[0].compressor, self._own(block)
+        compressed, own = accuracies[0].tasks[0].compressor, self._own(line.block)
         if size == "final":  # the paper counts sublayers, and of compressed models the bytes
             size = "bytes_percent" if compressed else "kept_percent"
         values = [getattr(accuracy, size) for accuracy in accuracies]
         smallest = row.smallest and size == "kept_percent"
         value, result, why = (max if smallest else fmean)(values), None, ""
-        if row.smallest or (compressed and own):
+        printed = line.printed[column.key]
+        if printed is not None and (row.smallest or (compressed and own)):
             part = smallest and len(accuracies) < len(self.domains)
-            result, why = verdict.judge_size(value, line.printed[column.key], own=own, part=part)
+            result, why = verdict.judge_size(value, printed, own=own, part=part)
         sources = tuple(source for accuracy in accuracies for source in accuracy.sources)
         return Cell(value, min(values), max(values), verdict=result, why=why, sources=sources)
 
@@ -285,20 +285,16 @@ class _Builder:
 
     def _timings_of(self, block: Block, row: Row) -> dict[str, Any]:
         """Measurements for a row: of the full model, or by chain or pattern, the row's first."""
-        if not (row.format or row.recipe):
-            if not row.kept or block.hardware is None:
-                return {}
-            place = (self.frame, block.hardware, block.name)
-            timed = derive.trimmed_timings(*place, row.kept, row.compressor)
-            return {name: timed[name] for name in (*row.names, *timed) if name in timed}
         measured = where(self.timings, hardware=block.hardware, model=block.name)
         if row.format:
             measured = where(measured, format=row.format, batch=row.batch)
         if row.recipe:
             measured = where(measured, compressor=Recipe.parse(row.recipe).compressor)
             measured = measured[measured.base.isin([FULL, FULL_FT])]
-        else:
+        elif row.format:
             measured = derive.near(measured[measured.name.isin(row.names)], row.kept)
+        else:
+            return derive.trimmed_timings(measured, row.kept, row.compressor, row.names)
         return dict(zip([""], rows(measured[:1]), strict=False))
 
     def _speed(self, line: Line, column: Column) -> Cell | None:
@@ -311,18 +307,20 @@ class _Builder:
         value = getattr(timing, figure)
         low, high = (getattr(timing, f"{figure}_{end}", None) for end in ("low", "high"))
         result, why = None, ""
-        if figure in ("decode", "speedup"):
-            if not timing.in_turn:
-                why = APART
-            elif line.block.own_speed:
-                result, why = verdict.judge_speed(value, printed)
-            elif "baseline" in timing.content:
-                of_paper = line.printed["speedup"]
-                result, why = verdict.judge_ratio(derive.speedup(timing), of_paper)
-        elif figure == "mem" and timing.compressor and line.block.own_speed:
-            result, why = verdict.judge_size(value, printed, own=True)
-        elif figure.startswith("compiled"):
+        if figure.startswith("compiled"):
             why = (timing.content.get("compiled") or {}).get("error", "")
+        elif figure in ("decode", "speedup") and not timing.in_turn:
+            why = APART
+        elif printed is None or figure not in ("decode", "speedup", "mem"):
+            pass
+        elif figure == "mem":
+            if timing.compressor and line.block.own_speed:
+                result, why = verdict.judge_size(value, printed, own=True)
+        elif line.block.own_speed:
+            result, why = verdict.judge_speed(value, printed)
+        elif "baseline" in timing.content:
+            paper = float(str(line.printed["speedup"]))
+            result, why = verdict.judge_ratio(derive.speedup(timing), paper)
         return Cell(value, low, high, verdict=result, why=why, sources=(timing.source,))
 
     def _trim_over(self, line: Line, printed: Value) -> Cell | None:
@@ -335,11 +333,13 @@ class _Builder:
         trimmed = next(iter(self._timings_of(line.block, reference).values()), None)
         if trimmed is None:
             return None
-        ratio, result, why = derive.over(trimmed, timing), None, APART
-        if trimmed.in_turn and timing.in_turn:
-            result, why = verdict.judge_ratio(ratio, printed)
-            if line.block.own_speed:
-                result, why = verdict.judge_speed(ratio[0], printed)
+        ratio, result, why = derive.over(trimmed, timing), None, ""
+        if not (trimmed.in_turn and timing.in_turn):
+            why = APART
+        elif printed is not None and line.block.own_speed:
+            result, why = verdict.judge_speed(ratio[0], printed)
+        elif printed is not None:
+            result, why = verdict.judge_ratio(ratio, float(printed))
         return Cell(*ratio, verdict=result, why=why, sources=(trimmed.source, timing.source))
 
     def _time(self, line: Line, column: Column) -> Cell | None:

@@ -25,12 +25,7 @@ from trimllm_paper.intervals import (
 )
 from trimllm_paper.recipe import FULL, FULL_FT
 
-KINDS = ("attention", "mlp")
 PAPER_UNITS = published.UNITS["llama-7b"]
-SPARSE_FACTOR = 0.6
-"""Time of a sparse update over full fine-tuning that the paper reads from its Table 9."""
-FULL_EPOCHS = 5
-"""Epochs of full fine-tuning that the paper compares with."""
 
 # ---- accuracy ------------------------------------------------------------------------------------
 
@@ -40,12 +35,12 @@ class Accuracy:
 
     Attributes:
         tasks: rows of `Frame.evaluations`, seed after seed; `sources`: their files.
-        n, percent, ci95: answers, accuracy (of free answers, F1 of words), its 95% interval.
-        answers, questions: by seed, the scores, and the tasks and documents they are of.
-        same, documents: whether all seeds answered the same documents; how many documents.
-        by_seed, deviation: accuracy of each seed; their standard deviation (None: one seed).
+        answers, by_seed: by seed the scores of all documents, and the accuracy (%).
+        questions: tasks and hashes of their documents, which every seed has answered.
+        n, documents: answers, and documents.
+        percent, ci95, deviation: accuracy (of free answers, F1 of words), its 95% interval, its
+            standard deviation over seeds (None: one seed).
         chance, answer_loss: accuracy of guessing, nats a token of right answers (None: unknown).
-        at_chance: whether the interval reaches chance.
         free: of free answers, their exact match, F1, ROUGE-L (%) and perplexity.
         bytes_percent, megabytes, kept_percent: size of the checkpoint, mean over seeds.
     """
@@ -56,19 +51,17 @@ class Accuracy:
         seeds: dict[int, list[Any]] = {}
         for task in tasks:
             seeds.setdefault(task.seed, []).append(task)
-        self.answers = [[score for task in own for score in task.scores] for own in seeds.values()]
-        self.questions = {
-            seed: tuple((t.task, t.documents, t.n) for t in own) for seed, own in seeds.items()
+        self.answers = {
+            seed: [score for task in own for score in task.scores] for seed, own in seeds.items()
         }
-        self.same = len({*self.questions.values()}) == 1
-        self.n = sum(map(len, self.answers))
-        self.documents = len(self.answers[0]) if self.same else self.n
-        self.percent = 100 * sum(map(sum, self.answers)) / self.n
-        self.ci95 = accuracy_interval(self.answers, same=self.same, spread=spread)
-        self.by_seed = dict(zip(seeds, (100 * fmean(one) for one in self.answers), strict=True))
+        self.questions = [(one.task, one.documents) for one in seeds[tasks[0].seed]]
+        answers = [*self.answers.values()]
+        self.n, self.documents = sum(map(len, answers)), len(answers[0])
+        self.percent = 100 * sum(map(sum, answers)) / self.n
+        self.ci95 = accuracy_interval(answers, spread)
+        self.by_seed = {seed: 100 * fmean(one) for seed, one in self.answers.items()}
         self.deviation = stdev(self.by_seed.values()) if len(seeds) > 1 else None
         self.chance, self.answer_loss = self._mean("chance"), self._mean("answer_loss")
-        self.at_chance = self.chance is not None and self.ci95[0] <= self.chance
         free = {name: self._mean(name) for name in ("exact_match", "token_f1", "rouge_l")}
         free["perplexity"] = math.exp(min(self.answer_loss or 0.0, 700.0))
         self.free = free if free["token_f1"] is not None else {}
@@ -76,6 +69,11 @@ class Accuracy:
         self.bytes_percent = fmean(one.bytes_percent for one in checkpoints)
         self.megabytes = fmean(one.bytes / 1e6 for one in checkpoints)
         self.kept_percent = fmean(one.kept_percent for one in checkpoints)
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether the interval reaches chance."""
+        return self.chance is not None and self.ci95[0] <= self.chance
 
     def _mean(self, field: str) -> float | None:
         """Mean of a field of the tasks, weighted by documents; None if a task lacks it."""
@@ -91,24 +89,22 @@ class Accuracy:
         return 100 * (self.percent - above) / (full.percent - above)
 
     def minus(self, other: Accuracy, share: float = 1.0) -> Difference:
-        """Own minus `share` times other accuracy: paired over the seeds under which both answered
-        the same documents, or all seeds if both answered them under as many; else unpaired."""
-        shared = sorted(s for s, one in self.questions.items() if other.questions.get(s) == one)
-        mine, theirs, same = self.answers, other.answers, self.same
-        if shared:
-            both = [dict(zip(one.questions, one.answers, strict=True)) for one in (self, other)]
-            mine, theirs = ([answers[seed] for seed in shared] for answers in both)
-            same = len({self.questions[seed] for seed in shared}) == 1
-        elif [*self.questions.values()] != [*other.questions.values()]:
+        """Own minus `share` times other accuracy: paired by document over the seeds that both have
+        (else in the order of their seeds), unpaired for other documents."""
+        if self.questions != other.questions:
             own, second = ((one.percent, *one.ci95) for one in (self, other))
             return unpaired_difference(own, second, share)
+        seeds = sorted(self.answers.keys() & other.answers.keys())
+        pairs = [(self.answers[seed], other.answers[seed]) for seed in seeds]
+        pairs = pairs or list(zip(self.answers.values(), other.answers.values(), strict=False))
         spread = None
         if self.spread and other.spread:
             # Independent seeds: conservative where one was trained from the other.
             parts = self.spread, other.spread
             dof = min((one.dof for one in parts if one.variance), default=math.inf)
             spread = Spread(parts[0].variance + share**2 * parts[1].variance, dof)
-        return paired_difference(mine, theirs, share, same=same, spread=spread)
+        mine, theirs = zip(*pairs, strict=True)
+        return paired_difference(mine, theirs, share, spread)
 
     def facts(self, base: Accuracy | None, full: Accuracy | None) -> dict[str, Any]:
         """Recipe, tasks, seeds, code, chance, and how it compares with Pretrained and Full-FT."""
@@ -117,7 +113,7 @@ class Accuracy:
         facts: dict[str, Any] = {
             "recipe": first.recipe,
             "trained_on": first.domain,
-            "tasks": ";".join(dict.fromkeys(task.task for task in self.tasks)),
+            "tasks": ";".join(task for task, _ in self.questions),
             "seeds": ";".join(map(str, self.by_seed)),
             "by_seed": ";".join(f"{one:.2f}" for one in self.by_seed.values()),
             "code": ";".join(dict.fromkeys(one[:12] for one in commits if one)),
@@ -136,21 +132,19 @@ class Accuracy:
 
 @lru_cache(maxsize=8)
 def seed_variances(frame: Frame) -> dict[tuple[str, str], Spread]:
-    """(model, recipe's name or base) -> variance of an accuracy between seeds.
-
-    Pooled over the domains and checkpoints of the frame whose seeds answered the same documents.
-    """
+    """(model, recipe's name or base) -> variance of an accuracy between seeds, pooled over the
+    domains and checkpoints of the frame whose seeds have the same tasks."""
     table = frame.evaluations
     table = table.assign(
         recipe_name=table["name"].fillna(table.base), scored=table.n * table.accuracy / 100
     )
     cell = ["model", "recipe_name", "domain", "recipe", "tested"]
-    sums = {"n": "sum", "scored": "sum", "documents": "".join}
-    seeds = table.groupby([*cell, "seed"]).agg(sums).eval("accuracy = scored / n")
-    cells = seeds.groupby(cell).agg({"accuracy": ["var", "size"], "documents": "nunique"})
-    cells.columns = ["variance", "seeds", "lists"]
-    cells = cells.query("seeds > 1 and lists == 1").eval("dof = seeds - 1")
-    pooled = cells.eval("squares = variance * dof").groupby(cell[:2])[["squares", "dof"]].sum()
+    seeds = table.groupby([*cell, "seed"])[["n", "scored"]].sum().eval("accuracy = scored / n")
+    cells = seeds.groupby(cell).agg({"accuracy": ["var", "size"], "n": "nunique"})
+    cells.columns = ["variance", "seeds", "lengths"]
+    cells = cells.query("seeds > 1 and lengths == 1").eval("dof = seeds - 1")
+    cells = cells.eval("squares = variance * dof")
+    pooled = cells.groupby(cell[:2])[["squares", "dof"]].sum()
     return {key: Spread(one.squares / one.dof, one.dof) for key, one in pooled.iterrows()}
 
 
@@ -176,17 +170,13 @@ def checkpoints(
     name: str,
     tasks: Sequence[str] | None = None,
     compressor: str | None = None,
-) -> list[tuple[int, Accuracy]]:
-    """(sublayers dropped, accuracy) of every evaluated checkpoint of a chain, fewest drops first.
-
-    With `compressor` the checkpoints that were compressed by it.
-    """
+) -> list[Accuracy]:
+    """Every evaluated checkpoint of a chain, fewest drops first; with `compressor` those that were
+    compressed by it."""
     chain = {"model": model, "domain": domain, "name": name, "compressor": compressor}
-    recipes = where(frame.evaluations, **chain).sort_values("dropped").drop_duplicates("recipe")
-    columns = [
-        (one.dropped, accuracy(frame, model, domain, one.recipe, tasks)) for one in rows(recipes)
-    ]
-    return [(dropped, column) for dropped, column in columns if column]
+    recipes = where(frame.evaluations, **chain).sort_values("dropped").recipe.unique()
+    columns = [accuracy(frame, model, domain, recipe, tasks) for recipe in recipes]
+    return [column for column in columns if column]
 
 
 def near(table: pd.DataFrame, kept_percent: float) -> pd.DataFrame:
@@ -227,11 +217,13 @@ Ratio = tuple[float, float, float]
 
 
 def trimmed_timings(
-    frame: Frame, hardware: str, model: str, kept_percent: float, compressor: str | None = None
+    timings: pd.DataFrame, kept_percent: float, compressor: str | None, first: Sequence[str]
 ) -> dict[str, Any]:
-    """Timings of trimmed models near a kept fraction, by chain or pattern, in order."""
-    timed = where(frame.timings, hardware=hardware, model=model, base="trim", compressor=compressor)
-    return {row.name: row for row in rows(near(timed, kept_percent).sort_index())}
+    """Of a machine's timings of a model those of TrimLLM near a kept fraction, by chain or pattern:
+    those of `first`, then the others."""
+    timed = near(where(timings, base="trim", compressor=compressor), kept_percent).sort_index()
+    by_name = {row.name: row for row in rows(timed)}
+    return {name: by_name[name] for name in (*first, *by_name) if name in by_name}
 
 
 def speedup(timing: Any) -> Ratio:

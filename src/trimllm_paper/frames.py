@@ -103,20 +103,12 @@ class Frame:
     ) -> Frame:
         """The results in some files.
 
-        Raises `UserError` for a file that is not what it should be (see `records`), for two that
-        measured the same, and for a chain that lacks an epoch.
+        Raises `UserError` for a file that is not what it should be (see `records`), and for two
+        that measured the same.
         """
-        chains = _table("epochs", epochs, _epoch)
-        for _, chain in chains.groupby(["results", "model", "domain", "name"]):
-            one_chain = len(chain[["criterion", "ratio", "step"]].drop_duplicates()) == 1
-            if not one_chain or list(chain.epoch) != list(range(len(chain))):
-                raise UserError(
-                    f"{Path(chain.source.iloc[0]).parents[1]}: its epochs are not 0, 1, 2, ... of "
-                    "one chain; delete it and run the chain again"
-                )
         return cls(
             _table("evaluations", evaluations, _evaluation),
-            chains,
+            _table("epochs", epochs, _epoch),
             _table("trainings", trainings, _passes),
             _table("timings", throughput, _timing),
             _table("engines", engines, _in_engine),

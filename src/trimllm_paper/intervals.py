@@ -8,11 +8,10 @@ n documents and S seeds, with mean squares of documents, seeds and residual,
 
 and the half-width is sqrt(z² A + t² B). Three seeds alone give t = 4.3, so `Spread` pools the seed
 variance of several cells (`derive.seed_variances`), which brings t to about 2. With one seed and no
-pooled variance, the interval covers documents alone. Seeds with different documents have A in B.
+pooled variance, the interval covers documents alone.
 
 Sources: adding squared half-widths, Newcombe (1998), method 10; one quantile for each component,
 Graybill and Wang, JASA 75 (1980). `tests/trimllm_paper/test_intervals.py` simulates the coverage.
-
 Accuracies and differences are in percent, answers and variances are fractions.
 """
 
@@ -25,7 +24,7 @@ from statistics import fmean, variance
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
 Answers = Sequence[Sequence[float]]
 """By seed, the score of each document: 1 right, 0 wrong, or a share."""
@@ -78,32 +77,23 @@ def _between_seeds(values: Answers, spread: Spread | None) -> tuple[float, float
     return variance(fmean(one) for one in values) / len(values), len(values) - 1
 
 
-def accuracy_interval(
-    answers: Answers, *, same: bool = True, spread: Spread | None = None
-) -> tuple[float, float]:
+def accuracy_interval(answers: Answers, spread: Spread | None = None) -> tuple[float, float]:
     """95% interval of an accuracy over documents and seeds, in percent.
 
     The documents' part is Wilson's for an effective sample size p (1 - p) / A; for one seed it is
-    Wilson's interval itself.
-
-    Args:
-        same: whether all seeds answered the same documents in the same order.
-        spread: pooled variance between seeds; not used where documents differ.
+    Wilson's interval itself. `spread`: pooled variance between seeds.
     """
     right, total = sum(map(sum, answers)), sum(map(len, answers))
-    p = right / total
-    between, dof = _between_seeds(answers, spread if same else None)
-    a, n = 0.0, float(total)
-    if same:
-        values = np.array(answers, dtype=float)
-        n = values.shape[1]
-        a = float(values.mean(0).var()) / n - _residual(values)
+    p, values = right / total, np.array(answers, dtype=float)
+    n = float(values.shape[1])
+    a = float(values.mean(0).var()) / n - _residual(values)
     low = high = 100 * p
     if right in (0, total):
         low, high = wilson(p * n, n)
     elif a > 0:
         n = p * (1 - p) / a
         low, high = wilson(p * n, n)
+    between, dof = _between_seeds(answers, spread)
     seeds = 100 * student(dof) * math.sqrt(between)
     low, high = (math.hypot(end - 100 * p, seeds) for end in (low, high))
     return max(0.0, 100 * p - low), min(100.0, 100 * p + high)
@@ -111,10 +101,8 @@ def accuracy_interval(
 
 @dataclass(frozen=True)
 class Difference:
-    """First minus second accuracy (or a share of it) in percentage points, with its 95% interval.
-
-    `dof`: degrees of freedom of the variance between seeds; infinite if documents alone vary.
-    """
+    """First minus second accuracy (or a share of it) in percentage points, with its 95% interval;
+    `dof`: of the variance between seeds, infinite if documents alone vary."""
 
     points: float
     low: float
@@ -123,49 +111,32 @@ class Difference:
     seeds: int = 1
     dof: float = math.inf
 
-    @property
-    def p(self) -> float:
-        """Two-sided p-value of no difference, from the interval: below 0.05 if it excludes 0."""
-        half = self.points - self.low if self.points > 0 else self.high - self.points
-        if half == 0 or self.points == 0:
-            return float(self.points == 0)
-        return 2 * float(stdtr(self.dof, -abs(self.points) * student(self.dof) / half))
-
     def __str__(self) -> str:
         return f"{self.points:+.1f} ({self.low:+.1f} to {self.high:+.1f})"
 
 
 def paired_difference(
-    first: Answers,
-    second: Answers,
-    share: float = 1.0,
-    *,
-    same: bool = True,
-    spread: Spread | None = None,
+    first: Answers, second: Answers, share: float = 1.0, spread: Spread | None = None
 ) -> Difference:
     """First minus `share` times second accuracy, on the same documents and seeds.
 
     The documents' part is Wald's interval of the mean over seeds, after adding half a document to
     each of the four outcomes of a pair (Agresti and Min, Statist. Med. 24 (2005)). Scores that are
-    shares have no four outcomes: nothing is added and the quantile is Student's. `same` and
-    `spread` as in `accuracy_interval`.
+    shares have no four outcomes: nothing is added and the quantile is Student's.
     """
     pairs = zip(first, second, strict=True)
     values = [np.asarray(a, dtype=float) - share * np.asarray(b, dtype=float) for a, b in pairs]
-    one_list = same or len(values) == 1
-    differences = np.mean(values, axis=0) if one_list else np.concatenate(values)
+    differences = np.mean(values, axis=0)
     n = len(differences)
     if all(score in (0, 1) for scores in (*first, *second) for score in scores):
-        centre = (differences.sum() + 1 - share) / (n + 2)
+        centre, quantile = (differences.sum() + 1 - share) / (n + 2), Z95
         squares = (differences**2).sum() + 0.5 * (1 + share**2 + (1 - share) ** 2)
-        documents, quantile = (squares - (n + 2) * centre**2) / (n + 2) ** 2, Z95
+        documents = (squares - (n + 2) * centre**2) / (n + 2) ** 2
     else:
         centre, quantile = differences.mean(), student(max(n, 2) - 1)
         documents = differences.var(ddof=1) / n if n > 1 else 1.0  # one document says nothing
-    # Where documents differ between seeds, their variance is part of that between seeds.
-    documents = max(0.0, documents - _residual(np.array(values))) if one_list else 0.0
-    pooled = spread if one_list and same else None
-    between, dof = _between_seeds([one.tolist() for one in values], pooled)
+    documents = max(0.0, documents - _residual(np.array(values)))
+    between, dof = _between_seeds([one.tolist() for one in values], spread)
     half = math.sqrt(quantile**2 * documents + student(dof) ** 2 * between)
     return Difference(
         points=100 * fmean(float(one.mean()) for one in values),

@@ -7,8 +7,8 @@ the paper's that names its model. The CSV is the complete form, one line a cell.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,6 @@ class Rendered:
         cells: the long frame: block, block_label, published_as, is_paper, row, row_label, section,
             column, value, low, high, deviation, n, printed, verdict, why, sources, details.
         header, notes: lines above and below.
-        stand_ins: column of accuracy -> what its documents are, if not the paper's.
     """
 
     key: str
@@ -49,7 +48,6 @@ class Rendered:
     cells: pd.DataFrame
     header: Sequence[str] = ()
     notes: Sequence[str] = ()
-    stand_ins: Mapping[str, str | None] = field(default_factory=dict)
 
     def cell(self, block: str, row: str, column: str) -> Any:
         """A cell as a named tuple of plain values. Raises `KeyError` where there is none."""
@@ -60,8 +58,7 @@ class Rendered:
     @property
     def heads(self) -> list[str]:
         """Heads of all columns."""
-        daggers = (DAGGER if self.stand_ins.get(c.key) else "" for c in self.columns)
-        return ["Recipe", *(c.label + mark for c, mark in zip(self.columns, daggers, strict=True))]
+        return ["Recipe", *(column.label for column in self.columns)]
 
     @property
     def lines(self) -> Iterator[Line]:

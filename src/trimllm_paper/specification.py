@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from trimllm_paper import published
 from trimllm_paper.context import FULL, Domain, Model
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT
 
@@ -78,10 +78,9 @@ class Table:
     trained: tuple[str, ...] = ()  # domains of its models, where columns are other ones
     gpus: Mapping[str, str] = field(default_factory=dict)  # machine -> block of the paper's table
 
-    @property
-    def paper(self) -> published.PublishedTable:
-        """The paper's numbers; none for a table that the paper does not have."""
-        return published.table(self.key)
+    def timings(self, frame: Any) -> Any:
+        """The measurements of throughput that it shows."""
+        return frame.engines if self.blocks == "engine" else frame.timings
 
 
 # ---- what several tables have --------------------------------------------------------------------

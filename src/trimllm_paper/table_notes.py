@@ -53,7 +53,7 @@ def header(
     stand_ins: Mapping[str, str | None],
 ) -> Iterator[str]:
     """What the measured numbers stand on."""
-    timings = frame.engines if spec.blocks == "engine" else frame.timings
+    timings = spec.timings(frame)
     if spec.blocks in ("machine", "engine"):
         protocols = [content["protocol"] for content in timings.content]
         for prompt, generate, repeats in sorted(
@@ -100,7 +100,7 @@ def notes(
             if seeds.min() < most:
                 seeds_note += f" Some cells have {seeds.min()} (column `seeds` of the CSV)."
         yield f"Test documents: {', '.join(documents)}. {seeds_note}"
-    timings = frame.engines if spec.blocks == "engine" else frame.timings
+    timings = spec.timings(frame)
     measured = {
         "evaluations": [frame.evaluations] if accuracies else [],
         "timings (first seed)": [timings] if spec.blocks != "model" else [],

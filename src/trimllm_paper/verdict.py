@@ -35,7 +35,7 @@ from trimllm_paper.context import Domain
 from trimllm_paper.derive import Accuracy, Ratio, accuracy
 from trimllm_paper.frames import Frame
 from trimllm_paper.intervals import mean_interval
-from trimllm_paper.published import Value, bound_percent
+from trimllm_paper.published import bound_percent
 from trimllm_paper.recipe import FULL_FT, PRETRAINED
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
@@ -166,16 +166,15 @@ def lost_at_home(elsewhere: Accuracy, frame: Frame, domains: Iterable[Domain]) -
 
 def judge(
     measured: Accuracy,
-    published: Value,
+    value: float,
     shape: Sequence[Relation],
     *,
     own: bool,
     preserves: Accuracy | None = None,
 ) -> Verdict:
-    """Verdict of an accuracy; `preserves`: Full-FT if the model should keep what that learned."""
-    if published is None:
-        return None, ""
-    value, (low, high) = bound_percent(published), measured.ci95
+    """Verdict of an accuracy against the paper's; `preserves`: Full-FT if the model should keep
+    what that learned."""
+    low, high = measured.ci95
     inside = low <= value <= high or abs(measured.percent - value) <= TOLERANCE
     reasons = "; ".join(["", *(relation.text for relation in shape)])
     agrees = f"paper {value:.1f} {'agrees' if inside else 'does not agree'}"
@@ -196,35 +195,30 @@ def judge(
 # ---- size, speed, time ---------------------------------------------------------------------------
 
 
-def judge_size(measured: float, published: Value, *, own: bool, part: bool = False) -> Verdict:
+def judge_size(
+    measured: float, published: float | str, *, own: bool, part: bool = False
+) -> Verdict:
     """Verdict of a size in percent against the paper's printed bound, as in ">=50%".
 
     A size agrees from a point below the bound to `SIZE_SLACK` above. The largest of a `part` of the
     domains may be larger in all of them: it decides nothing unless it lies above that.
     """
-    if published is None:
-        return None, ""
     bound, why = bound_percent(published), f"{measured:.1f}% against {published}"
     if part and measured <= bound + SIZE_SLACK:
         return UNDECIDED, f"{why}, of a part of the domains"
     return word(bound - 1 <= measured <= bound + SIZE_SLACK, own=own), why
 
 
-def judge_speed(measured: float, published: Value) -> Verdict:
+def judge_speed(measured: float, value: float) -> Verdict:
     """Verdict of the paper's model on the paper's GPU: tokens/s, or a ratio."""
-    if published is None:
-        return None, ""
-    value = bound_percent(published)
     away = measured / value - 1
     why = f"{measured:.2f} is {100 * away:+.0f}% from the paper's {value:.2f}"
     return word(abs(away) <= SPEED_TOLERANCE, own=True), why
 
 
-def judge_ratio(ratio: Ratio, published: Value) -> Verdict:
+def judge_ratio(ratio: Ratio, value: float) -> Verdict:
     """Verdict on a stand-in: is it faster or slower, as the paper's ratio says?"""
-    if published is None:
-        return None, ""
-    value, (ours, low, high) = bound_percent(published), ratio
+    ours, low, high = ratio
     around = "(one round: no interval)" if math.isnan(low) else f"({low:.2f} to {high:.2f})"
     why = f"{ours:.2f} {around} times as fast, paper {value:.2f} times"
     if abs(value - 1) < RATIO_MARGIN:

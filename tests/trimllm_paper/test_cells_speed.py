@@ -139,7 +139,7 @@ def test_accuracy_and_throughput_stand_in_one_row_and_name_the_timed_checkpoint(
     assert cells["unit_bytes"].value == pytest.approx(13)
     assert cells["sciq"].sources[0].endswith(f"{chain}+awq_int4/sciq.json")
     labels = {column.key: column.label for column in table.columns}
-    assert labels["sciq"] == "SciQ"
+    assert labels["sciq"] == "SciQ†"
     for name in names[1:]:
         assert labels[name].endswith(", checkpoint of PIQA")
     # A missing half leaves the other.

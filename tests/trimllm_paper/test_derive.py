@@ -48,7 +48,7 @@ def test_seeds_are_pooled_where_each_has_every_task(tmp_path: Path) -> None:
     alone = accuracy(Frame.of(paths), "tiny", "sciq", "full_ft", ["a"])
     assert list(alone.by_seed.values()) == [60, 70, 80] and alone.deviation == 10
     # 200 documents under three seeds, whose spread of 10 points is most of the interval: t = 4.3.
-    assert (alone.n, alone.documents, alone.same) == (600, 200, True)
+    assert (alone.n, alone.documents) == (600, 200)
     assert alone.percent - alone.ci95[0] == pytest.approx(4.303 * 10 / 3**0.5, abs=1)
 
 
@@ -73,28 +73,11 @@ def test_seed_variance_is_pooled_over_the_checkpoints_of_a_recipe(tmp_path: Path
     )
     # t of four degrees of freedom is 2.776; documents are added in squares.
     for found, seeds in ((cell, 3), (single, 1)):
-        documents = found.percent - accuracy_interval(found.answers, spread=Spread(0, 4))[0]
+        documents = found.percent - accuracy_interval([*found.answers.values()], Spread(0, 4))[0]
         half = math.hypot(documents, 2.776 * (10 / seeds) ** 0.5)
         assert found.percent - found.ci95[0] == pytest.approx(half, abs=0.01)
     # Of a difference both variances count; one that is zero has no degrees of freedom.
     assert cell.minus(base).dof == 4 and cell.minus(full).dof == full.minus(base).dof == 2
-
-
-def test_seeds_with_documents_of_their_own_are_not_paired_by_document(tmp_path: Path) -> None:
-    paths = []
-    for seed in range(3):
-        one = Evaluations(tmp_path / str(seed))
-        for recipe, percent in (("pretrained", 50), ("full_ft", 60 + seed)):
-            one.add(recipe, percent, seed=seed, documents=f"those of {seed}")
-        paths += one.paths
-    base, full = (
-        accuracy(Frame.of(paths), "tiny", "sciq", recipe) for recipe in ("pretrained", "full_ft")
-    )
-    assert (full.same, full.documents) == (False, 600)
-    # Each seed's difference stands for one: 10, 11 and 12 points.
-    found = full.minus(base)
-    assert found.paired and found.points == pytest.approx(11)
-    assert found.high - found.points == pytest.approx(4.303 / 3**0.5, abs=0.1)
 
 
 def test_of_unequal_seeds_those_that_both_have_are_paired(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import doctest
 from pathlib import Path
 
 import pytest
-from result_files import Evaluations, TimingFiles, plain_chain, rewrite, write_chain
+from result_files import Evaluations, TimingFiles, plain_chain, write_chain
 
 from trimllm.base.errors import UserError
 from trimllm_paper import frames as room
@@ -69,17 +69,6 @@ def test_a_folder_and_its_replicates(tmp_path: Path) -> None:
         frame(tmp_path / "seed0", [tmp_path / "seed0"])
     with pytest.raises(UserError, match="nowhere does not exist"):
         frame(tmp_path / "nowhere")
-
-
-def test_a_chain_with_a_gap_or_of_two_is_refused(tmp_path: Path) -> None:
-    paths = write_chain(tmp_path, plain_chain())
-    with pytest.raises(UserError, match="trim_paper: its epochs are not 0, 1, 2"):
-        Frame.of(epochs=[paths[0], paths[2]])
-    with pytest.raises(UserError, match="delete it and run the chain again"):
-        Frame.of(epochs=paths[1:])
-    rewrite(paths[2], criterion="likelihood")
-    with pytest.raises(UserError, match="of one chain"):
-        Frame.of(epochs=paths)
 
 
 def test_a_note_says_what_was_measured_here(tmp_path: Path) -> None:

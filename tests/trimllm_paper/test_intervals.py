@@ -49,7 +49,7 @@ def test_unpaired_difference_equals_the_value_in_newcombe() -> None:
 
 
 @given(pairs)
-def test_paired_difference_is_antisymmetric_and_its_p_value_fits_its_interval(
+def test_paired_difference_is_antisymmetric(
     answers: list[tuple[int, int]],
 ) -> None:
     first, second = ([pair[i] for pair in answers] for i in (0, 1))
@@ -60,7 +60,6 @@ def test_paired_difference_is_antisymmetric_and_its_p_value_fits_its_interval(
         assert -100 <= forth.low <= forth.high <= 100
         ends = (-forth.points, -forth.high, -forth.low)
         assert (back.points, back.low, back.high) == pytest.approx(ends)
-        assert (forth.p < 0.05) == (forth.low > 0 or forth.high < 0)
         assert forth.dof == (3 if spread else math.inf)
 
 

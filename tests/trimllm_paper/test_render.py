@@ -47,7 +47,7 @@ def small_table(text: str = "plain") -> Rendered:
     frame = pd.DataFrame(lines, dtype=object).assign(table="table2", deviation=None)
     frame = frame.astype(dict.fromkeys(("value", "low", "high", "deviation"), float))
     columns = (Column("acc", text), Column("size", "Size", "size", digits=0, unit="%"))
-    return Rendered("table2", text, columns, frame, [text], [text], {"acc": text})
+    return Rendered("table2", text, columns, frame, [text], [text])
 
 
 @pytest.mark.parametrize("form", [to_markdown, to_latex])

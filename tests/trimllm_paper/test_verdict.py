@@ -182,7 +182,6 @@ def test_an_interval_on_either_side_of_a_bar() -> None:
         (judge_size(59.0, ">=50%", own=False), SEEN),
         *((judge_speed(42.3 * one, 42.3), REPRODUCED) for one in (0.86, 1.14)),
         *((judge_speed(42.3 * one, 42.3), NOT_REPRODUCED) for one in (0.5, 1.2)),
-        (judge_speed(42.3, None), None),
         (judge_ratio((2.0, 1.9, 2.1), 2.44), SEEN),
         (judge_ratio((1.1, 0.9, 1.2), 2.44), UNDECIDED),  # the interval holds 1
         (judge_ratio((0.9, 0.8, 0.95), 2.44), NOT_SEEN),
@@ -190,7 +189,6 @@ def test_an_interval_on_either_side_of_a_bar() -> None:
         (judge_ratio((0.6, 0.5, 0.7), 0.7), SEEN),
         (judge_ratio((2.0, math.nan, math.nan), 1.75), UNDECIDED),  # one round has no interval
         (judge_ratio((2.0, 1.9, 2.1), 1.03), None),  # the paper shows no difference
-        (judge_ratio((2.0, 1.9, 2.1), None), None),
         (judge_share([], 40), NOT_RUN),
         *((judge_share([one - 0.1, one, one + 0.1], 40), SEEN) for one in (48.5, 31.5)),
         *((judge_share([one - 0.1, one, one + 0.1], 40), NOT_SEEN) for one in (52, 28)),

@@ -170,7 +170,7 @@ class Evidence:
         checkpoints; empty where the chain or Full-FT was not evaluated."""
         full, place = self.accuracy(domain, FULL_FT), (self.frame, self.model, domain.name)
         checkpoints = derive.checkpoints(*place, name, domain.tasks)
-        return {100 - one.kept_percent: keeps_90("", one, full) for _, one in checkpoints if full}
+        return {100 - one.kept_percent: keeps_90("", one, full) for one in checkpoints if full}
 
     def halved(self) -> tuple[list[Chain], list[str]]:
         """Chains of all domains and seeds that dropped half of the sublayers; what is missing."""

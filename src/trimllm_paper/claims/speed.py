@@ -146,10 +146,8 @@ def _trimmed(
     timings: DataFrame, evidence: Evidence, kept: float, compressor: str | None = None
 ) -> Any:
     """TrimLLM at a kept fraction: of the main recipe, else of the first pattern."""
-    near = rows(derive.near(where(timings, base="trim", compressor=compressor), kept).sort_index())
-    named = {row.name: row for row in near}
-    first = (evidence.context.chains[0], *evidence.context.patterns, *named)
-    return next((named[name] for name in first if name in named), None)
+    first = (evidence.context.chains[0], *evidence.context.patterns)
+    return next(iter(derive.trimmed_timings(timings, kept, compressor, first).values()), None)
 
 
 def _faster(name: str, ratio: Ratio, timing: Any, bar: float) -> Comparison:

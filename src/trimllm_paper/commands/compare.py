@@ -53,7 +53,8 @@ def compared(one: Accuracy, other: Accuracy) -> dict[str, Any]:
     verdict = NOISE if difference.low <= 0 <= difference.high else DIFFERENT
     losses = [accuracy.answer_loss or 0.0 for accuracy in (one, other)]
     alike = one.megabytes == other.megabytes and abs(losses[0] - losses[1]) <= SAME_LOSS
-    if difference.paired and one.answers == other.answers and alike:
+    answers = [[*accuracy.answers.values()] for accuracy in (one, other)]
+    if difference.paired and answers[0] == answers[1] and alike:
         verdict = EQUAL
     cell = {name: getattr(difference, name) for name in ("points", "low", "high", "paired")}
     ends = {"n": one.documents, "verdict": verdict}

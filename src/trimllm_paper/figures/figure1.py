@@ -49,7 +49,7 @@ def _measured(ax: Any, frame: Frame, context: Context, domain: Domain) -> None:
             levels["chance"] = full.chance
     _levels(ax, levels, context)
     for name, look in style.looks(context.recipes).items():
-        points = [one for _, one in derive.checkpoints(*place, name, domain.tasks)]
+        points = derive.checkpoints(*place, name, domain.tasks)
         percents = [one.percent for one in points]
         bars = style.errors(percents, [one.ci95 for one in points])
         ax.errorbar([100 - one.kept_percent for one in points], percents, bars, **look)

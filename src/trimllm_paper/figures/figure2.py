@@ -85,7 +85,7 @@ def points_of(
         for name in context.recipes:
             chain = derive.checkpoints(*place, name, domain.tasks, compressor)
             group = f"{name}+{compressor}" if compressor else name
-            columns[group] = [accuracy for _, accuracy in chain]
+            columns[group] = [*chain]
         points += [(group, one) for group, each in columns.items() for one in each if one]
     if timed is None:
         return [Point(group, x.bytes_percent, x.percent, None, x.ci95) for group, x in points]

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from trimllm_paper import derive
 from trimllm_paper.context import Context
-from trimllm_paper.derive import KINDS, Chain
+from trimllm_paper.derive import Chain
 from trimllm_paper.figures import style
 from trimllm_paper.frames import Frame
 
@@ -35,11 +35,11 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
                 if not chains:
                     style.replace_axes(ax, "not run")
                     continue
-                for kind, offset in zip(KINDS, (-0.2, 0.2), strict=True):
+                for kind, offset in zip(style.KINDS, (-0.2, 0.2), strict=True):
                     places = [part + 0.5 + offset for part in range(PARTS)]
                     ax.bar(places, by_depth(chains, kind), width=0.4, **style.KINDS[kind])
                 gone = [[kind for _, kind in one.dropped(one.blocks)] for one in chains]
-                counts = [fmean(each.count(kind) for each in gone) for kind in KINDS]
+                counts = [fmean(each.count(kind) for each in gone) for kind in style.KINDS]
                 ax.set_title(f"{style.title(domain)} ({counts[0]:.0f} + {counts[1]:.0f})")
                 ax.set_xticks([0, PARTS / 2, PARTS], ["first", "middle", "last"])
         for ax in axes[-1]:

@@ -4,43 +4,62 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, count
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from more_itertools import chunked
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from trimllm.base.errors import UserError
 from trimllm.data import Document
 from trimllm.score import Row, encode_document, fit
 from trimllm.score.rows import Batch, batch_of
+from trimllm.sublayers.families import window_of
+from trimllm.train.settings import TrainSettings
 
 WINDOW = 16
 """Batches among which documents are sorted by length, so that few tokens are padding."""
 
 
 class Example(NamedTuple):
-    """A document's prompt and right answer, in tokens."""
+    """A document in tokens."""
 
-    prompt: tuple[int, ...]
-    answer: tuple[int, ...]
-    document: Document
+    row: Row  # with all its choices
+    answer: int  # index of the right one
+    choices: bool  # whether all choices are taught, or the right one alone
+
+    @property
+    def taught(self) -> Row:
+        """What runs."""
+        prompt, choices = self.row
+        return self.row if self.choices else Row(prompt, (choices[self.answer],))
 
     @property
     def length(self) -> int:
-        """Tokens that run: the answer's last predicts nothing."""
-        return len(self.prompt) + len(self.answer) - 1
+        """Tokens that run."""
+        return self.taught.length
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the right answer."""
+        return len(self.row.choices[self.answer])
 
 
 def examples_of(
-    tokenizer: Any, documents: Sequence[Document], max_length: int | None = None
+    tokenizer: Any,
+    documents: Sequence[Document],
+    max_length: int | None = None,
+    choices: bool = False,
 ) -> list[Example]:
-    """Every document with its right choice; prompts too long for the model lose their left end."""
+    """Every document in tokens; prompts too long for the model lose their left end."""
     examples = []
     for document in documents:
-        prompt, (answer,) = encode_document(tokenizer, document, [document.answer])
-        examples.append(Example(tuple(fit(prompt, answer, max_length)), answer, document))
+        row = encode_document(tokenizer, document)
+        prompt = tuple(fit(row.prompt, max(row.choices, key=len), max_length))
+        examples.append(Example(row._replace(prompt=prompt), document.answer, choices))
     return examples
 
 
@@ -87,51 +106,97 @@ def parts_of(batch: Sequence[Example], tokens: int) -> Iterator[Sequence[Example
         yield batch[first:]
 
 
-def packed(examples: Sequence[Example], device: torch.device | str) -> Batch:
+class Lesson(NamedTuple):
+    """Examples as tensors."""
+
+    batch: Batch
+    counts: list[int]  # choices of each row
+    answers: Tensor  # (rows, 1) index of the right one in its row
+
+    def by_row(self, choices: Tensor, fill: float) -> Tensor:
+        """(rows, most choices) of a value a choice; `fill` where a row has fewer."""
+        return pad_sequence(choices.split(self.counts), batch_first=True, padding_value=fill)
+
+
+def packed(examples: Sequence[Example], device: torch.device | str) -> Lesson:
     """Examples as tensors, padded on the right to one length."""
-    rows = [(at, at, Row(one.prompt, (one.answer,))) for at, one in enumerate(examples)]
-    return batch_of(rows, device)
+    rows = [example.taught for example in examples]
+    counts = [len(row.choices) for row in rows]
+    firsts = accumulate(counts, initial=0)
+    answers = [[one.answer if one.choices else 0] for one in examples]
+    batch = batch_of(list(zip(count(), firsts, rows, strict=False)), device)
+    return Lesson(batch, counts, torch.tensor(answers, device=device))
+
+
+def last_states(model: nn.Module, batch: Batch) -> Tensor:
+    """(rows, length, width) the head's input, by the stock model's own forward pass."""
+    mask = (batch.segments >= 0).long()
+    if (batch.segments > 1).any():  # several choices side by side
+        mask = batch.mask(window_of(model.config), model.dtype)
+    inputs = {"position_ids": batch.positions, "attention_mask": mask, "use_cache": False}
+    return model.base_model(batch.ids, **inputs).last_hidden_state
 
 
 def answer_loss(
     model: nn.Module,
-    batch: Batch,
+    lesson: Lesson,
+    settings: TrainSettings,
     taught: Tensor | None = None,
     *,
+    per_document: float = 1.0,
     head: nn.Module | None = None,
-    kl: float = 0.0,
-    hidden: float = 0.0,
 ) -> Tensor:
-    """Loss summed over the answers' tokens, nats; the head runs only where they are predicted.
+    """Loss summed over the right answers' tokens, nats; the head runs only where it predicts.
 
-    Cross entropy; with a teacher (1 - kl) of it, and kl of the divergence of the prediction from
-    the teacher's, by the same head. With `hidden` also, times the number of answer tokens, the mean
-    over a row's tokens but the first of |h - t|^2 / |t|^2, h and t the last hidden states: the
-    first token's state is many times as large as all others, and the same in every document.
+    Cross entropy; with a teacher (1 - kl) of it, and kl of the divergence of the predictions from
+    the teacher's, by the same head. With `hidden` also |h - t|^2 / |t|^2, h and t the last hidden
+    states of all tokens but the first, which is many times as large, and the same in every
+    document. Of both a row's mean counts once for each token of its answer.
+
+    With `choice_loss` and `choice_kl` also cross entropy and divergence of the softmax over a row's
+    choices, by their summed log-likelihoods: what a question is answered by.
 
     Args:
-        taught: (rows, length, width) the teacher's last hidden states; `kl` and `hidden` need it.
+        taught: (rows, length, width) the teacher's last hidden states; `kl`, `hidden` and
+            `choice_kl` need them.
+        per_document: tokens that the choices of a row count for.
         head: in place of the model's.
-        kl, hidden: see `TrainSettings`.
     """
-    head = head or model.get_output_embeddings()
-    real = batch.segments >= 0
-    output = model.base_model(batch.ids, attention_mask=real.long(), use_cache=False)
-    states = output.last_hidden_state
-    logits = head(states.flatten(0, 1)[batch.places]).float()
-    losses = F.cross_entropy(logits, batch.targets, reduction="none")
-    if taught is not None and kl:
+    head, batch = head or model.get_output_embeddings(), lesson.batch
+    states = last_states(model, batch)
+    lengths = lesson.by_row(batch.choice.bincount(), 0)
+    weights = lengths.gather(1, lesson.answers)[:, 0]
+
+    def predict(states: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (answer places, vocabulary), and of choices (rows, most choices)."""
+        tokens = head(states.flatten(0, 1)[batch.places]).float().log_softmax(-1)
+        of_choices = tokens.new_zeros(sum(lesson.counts))
+        of_choices = of_choices.index_add(0, batch.choice, tokens[batch.at, batch.targets])
+        return tokens, lesson.by_row(of_choices, -1e9)
+
+    tokens, choices = predict(states)
+    total = -choices.gather(1, lesson.answers).sum()
+    if taught is not None and (settings.kl or settings.choice_kl):
         with torch.no_grad():
-            at_answers = taught.flatten(0, 1)[batch.places].to(states.dtype)
-            target = head(at_answers).float().log_softmax(-1)
-        divergence = F.kl_div(logits.log_softmax(-1), target, reduction="none", log_target=True)
-        losses = (1 - kl) * losses + kl * divergence.sum(-1)
-    total = losses.sum()
-    if taught is not None and hidden:
-        taught, compared = taught.float(), real.clone()
+            teacher_tokens, teacher_choices = predict(taught.to(states.dtype))
+        apart = _divergence(tokens, teacher_tokens)[batch.at].split(lengths.sum(-1).tolist())
+        mean = torch.stack([row.mean() for row in apart])
+        total = (1 - settings.kl) * total + settings.kl * (mean * weights).sum()
+        apart = _divergence(choices.log_softmax(-1), teacher_choices.log_softmax(-1))
+        total = total + settings.choice_kl * per_document * apart.sum()
+    if settings.choice_loss:
+        right = choices.log_softmax(-1).gather(1, lesson.answers)
+        total = total - settings.choice_loss * per_document * right.sum()
+    if taught is not None and settings.hidden:
+        taught, compared = taught.float(), batch.segments >= 0
         compared[:, 0] = False
         error = (states.float() - taught).square().sum(-1)
         error = error / taught.square().sum(-1).clamp_min(1e-12)
         mean = (error * compared).sum(-1) / compared.sum(-1).clamp_min(1)
-        total = total + hidden * (mean * batch.choice.bincount()).sum()
+        total = total + settings.hidden * (mean * weights).sum()
     return total
+
+
+def _divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of the last axis, from log-probabilities."""
+    return F.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)

@@ -71,12 +71,15 @@ def run_pass(
     if not 0 <= epoch < epochs:
         raise UserError(f"epoch {epoch} of 0 to {epochs - 1}: the learning rate ends before")
     if settings.needs_teacher and (teacher is None or settings.train_embeddings):
-        raise UserError("`kl` and `hidden` need a teacher and `train_embeddings=False`")
+        raise UserError(
+            "`kl`, `hidden` and `choice_kl` need a teacher and `train_embeddings=False`"
+        )
     if not (trained := ready.trained):
         print(f"warning: {NOTHING_LEFT}; a larger ratio trains more blocks", file=sys.stderr)
         return NO_PASS
     start, optimizer = time.perf_counter(), _optimizer([*trained.values()], settings)
-    examples = examples_of(tokenizer, documents, max_positions(ready.model))
+    limit = max_positions(ready.model)
+    examples = examples_of(tokenizer, documents, limit, settings.choices)
     batches = batches_of(examples, settings.batch_size, settings.seed, epoch)
     steps = list(chunked(batches, settings.gradient_accumulation))
     progress = progress_bar(len(documents), "documents", label, shown=world()[0] == 0)
@@ -114,15 +117,16 @@ def _backward(
 ) -> tuple[float, int]:
     """Add the gradients of an optimizer step; returns its summed loss and its answer tokens."""
     width = ready.model.get_output_embeddings().weight.shape[1]
-    tokens = sum(len(example.answer) for batch in step for example in batch)
+    counts = [example.tokens for batch in step for example in batch]
+    tokens = sum(counts)
     total = torch.zeros((), dtype=torch.double)
     for rows, factor in _parts(step):
         taught = None
         if teacher is not None and settings.needs_teacher:
             taught = teacher.states_of(rows, width).to(ready.device)
-        batch = packed(rows, ready.device)
+        lesson, per_document = packed(rows, ready.device), tokens / len(counts)
         with torch.autocast(ready.device.type, ready.dtype, ready.dtype != torch.float32):
-            loss = ready.loss_of(batch, taught, kl=settings.kl, hidden=settings.hidden)
+            loss = ready.loss_of(lesson, settings, taught, per_document=per_document)
         (loss * factor / tokens).backward()
         total += loss.item() if factor else 0.0
     if dist.is_initialized():

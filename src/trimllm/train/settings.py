@@ -24,10 +24,15 @@ class TrainSettings:
     # "float32", "bfloat16" (matrix products in bfloat16, master weights in float32), or "auto":
     # bfloat16 where the processor has it.
     dtype: str = "auto"
-    # With a teacher: share of the loss that is the divergence from its predictions of the answer
-    # (the rest is cross entropy), and weight of the relative squared error of the hidden states.
+    warmup: float = 0.0  # share of a pass's steps in which the rate rises to the schedule's
+    # With a teacher: share of the loss that is the divergence from its predictions (the rest is
+    # cross entropy of the right answer), and weight of the hidden states' relative squared error.
     kl: float = 0.0
     hidden: float = 0.0
+    # Weights of the softmax over a document's choices: cross entropy, and divergence from the
+    # teacher's. With either of them the teacher's tokens and states are those of all choices.
+    choice_loss: float = 0.0
+    choice_kl: float = 0.0
 
     def __post_init__(self) -> None:
         for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
@@ -37,12 +42,18 @@ class TrainSettings:
     @property
     def needs_teacher(self) -> bool:
         """Whether a part of the loss compares with a teacher."""
-        return self.kl > 0 or self.hidden > 0
+        return self.kl > 0 or self.hidden > 0 or self.choice_kl > 0
+
+    @property
+    def choices(self) -> bool:
+        """Whether all choices of a document are taught, or the right one alone."""
+        return self.choice_loss > 0 or self.choice_kl > 0
 
     def rate(self, epoch: int, epochs: int, done: float) -> float:
         """Learning rate where a share `done` of the steps of an epoch is done."""
         share = {"chain": (epoch + done) / epochs, "epoch": done, "constant": 0.0}[self.schedule]
-        return self.learning_rate * (1 - share)
+        rise = min(1.0, done / self.warmup) if self.warmup else 1.0
+        return self.learning_rate * (1 - share) * rise
 
 
 @dataclass(frozen=True)

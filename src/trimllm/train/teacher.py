@@ -1,7 +1,7 @@
 """A teacher for healing: the last hidden states of another model with the same embeddings and head.
 
 Student and teacher share the head where it is frozen, so that the states give the logits, too, in a
-fortieth of the bytes. A document is run once, however often it is trained on.
+fortieth of the bytes. A document is run once, with all its choices, however often it is taught.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from trimllm.base.errors import UserError
+from trimllm.base.files import content_hash
 from trimllm.base.precision import compute_dtype, rounded_copy
 from trimllm.base.progress import progress_bar
 from trimllm.checkpoint import materialize
 from trimllm.data import Document
 from trimllm.score.scorer import max_positions
 from trimllm.sublayers import device_of
-from trimllm.train.batching import Example, examples_of, packed
+from trimllm.train.batching import Example, examples_of, last_states, packed
 
 BATCH = 32
 """Documents that run at once."""
 
 
 class Teacher:
-    """Last hidden states of a model, by content hash of the document: (tokens, width) each, of all
-    tokens but the answer's last."""
+    """Last hidden states of a model, by hash of the document's tokens: (tokens, width) each, of the
+    packed row with all its choices."""
 
     def __init__(self, states: Mapping[str, Tensor]) -> None:
         self.states = states
@@ -51,15 +52,13 @@ class Teacher:
         product = compute_dtype(dtype, device_of(model))
         materialize(model, product)
         model = model if model.dtype == product else rounded_copy(model, product)
-        examples = examples_of(tokenizer, documents, max_positions(model))
+        examples = examples_of(tokenizer, documents, max_positions(model), choices=True)
         progress = progress_bar(len(documents), "documents", label)
         states: dict[str, Tensor] = {}
         for part in chunked(sorted(examples, key=lambda example: example.length), BATCH):
-            batch = packed(part, device_of(model))
-            mask = (batch.segments >= 0).long()
-            output = model.base_model(batch.ids, attention_mask=mask, use_cache=False)
-            for row, example in zip(output.last_hidden_state.cpu(), part, strict=True):
-                states[example.document.hash] = row[: example.length].clone()
+            last = last_states(model, packed(part, device_of(model)).batch)
+            for row, example in zip(last.cpu(), part, strict=True):
+                states[key_of(example)] = row[: example.length].clone()
             progress.update(len(part))
         progress.close()
         return cls(states)
@@ -77,12 +76,21 @@ class Teacher:
         """(rows, length, width) of a batch, 0 at padding."""
         rows = []
         for example in batch:
-            states = self.states.get(example.document.hash)
-            if states is None or states.shape != (example.length, width):
+            prompt, choices = example.row
+            states, size = self.states.get(key_of(example)), (example.row.length, width)
+            if states is None or states.shape != size:
                 raise UserError(
-                    f"the teacher has no states {(example.length, width)} of the document "
-                    f"{example.document.prompt[:60]!r}; run it over all training documents, with "
-                    "the same tokenizer and head"
+                    f"the teacher has no states {size} of a document of {len(prompt)} tokens; run "
+                    "it over all training documents, with the same tokenizer and head"
                 )
+            if not example.choices:
+                start = len(prompt) + sum(len(choice) - 1 for choice in choices[: example.answer])
+                answer = states[start : start + example.tokens - 1]
+                states = torch.cat([states[: len(prompt)], answer])
             rows.append(states)
         return pad_sequence(rows, batch_first=True)
+
+
+def key_of(example: Example) -> str:
+    """Hash of what a model sees of a document."""
+    return content_hash(repr(tuple(example.row)))

@@ -101,10 +101,11 @@ def test_a_pass_of_many_is_that_of_the_whole() -> None:
 def test_a_teacher_that_does_not_fit_is_refused() -> None:
     tokenizer, docs, taught = word_tokenizer(), documents(4), replace(SETTINGS, kl=0.5)
     fits = Teacher.of(tiny("llama", 1), tokenizer, docs)
+    narrow = Teacher({key: states[:, 1:] for key, states in fits.states.items()})
     for teacher, changed, problem in (
-        (Teacher({}), {}, "the teacher has no states .* of the document 'w"),
-        (Teacher({d.hash: torch.ones(1, 7) for d in docs}), {}, "with the same tokenizer and head"),
-        (None, {}, "`kl` and `hidden` need a teacher"),
+        (Teacher({}), {}, "the teacher has no states .* of a document of . tokens"),
+        (narrow, {}, "with the same tokenizer and head"),
+        (None, {}, "`kl`, `hidden` and `choice_kl` need a teacher"),
         (fits, {"train_embeddings": True}, "need a teacher and `train_embeddings=False`"),
     ):
         with pytest.raises(UserError, match=problem):

@@ -14,7 +14,7 @@ from torch import nn
 
 from trimllm.train import Teacher, TrainSettings, fine_tune, loop, train_pass
 from trimllm.train import model as training
-from trimllm.train.batching import batches_of, documents_of_epoch, examples_of, packed
+from trimllm.train.batching import Example, batches_of, documents_of_epoch, examples_of, packed
 
 documents = partial(random_documents, longest=7)
 PASSES, BATCH, PEAK, CLIP = 2, 3, 2e-3, 0.9
@@ -34,6 +34,55 @@ def ours(
     given = {"train": documents(11), "settings": settings, "epochs": PASSES, "trainable": blocks}
     fine_tune(model, word_tokenizer(), **given, **options)
     return dict(model.named_parameters())
+
+
+def run(model: nn.Module, example: Any, choice: int) -> tuple[Any, Any]:
+    """Logarithms of the probabilities of a choice's tokens, and last states, of its row alone."""
+    prompt, text = example.row.prompt, example.row.choices[choice]
+    output = model(torch.tensor([prompt + text]), output_hidden_states=True)
+    return output.logits[0, len(prompt) - 1 : -1].log_softmax(-1), output.hidden_states[-1][0, :-1]
+
+
+def loss_of(
+    example: Any, settings: TrainSettings, model: nn.Module, head: nn.Module, teacher: Any
+) -> torch.Tensor:
+    """The loss of an answer's tokens, times their number."""
+    (prompt, choices), right, divergences, errors = example.row, example.answer, [], []
+    log = run(model, example, right)[0]
+    loss = -log[range(len(choices[right])), list(choices[right])].sum()
+    if teacher is None:
+        return loss
+    shown = range(len(choices)) if settings.choices else [right]
+    for number, choice in enumerate(shown):
+        log, mine = run(model, example, choice)
+        with torch.no_grad():
+            other = run(teacher, example, choice)[1]
+            target = head(other[len(prompt) - 1 :]).log_softmax(-1)
+        divergences += (target.exp() * (target - log)).sum(-1)
+        error = ((mine - other) ** 2).sum(-1) / (other**2).sum(-1)
+        errors += error[len(prompt) if number else 1 :]  # the prompt counts once
+    loss = (1 - settings.kl) * loss
+    loss = loss + settings.kl * len(choices[right]) * sum(divergences) / len(divergences)
+    return loss + settings.hidden * len(choices[right]) * sum(errors) / len(errors)
+
+
+def choice_loss_of(example: Any, settings: TrainSettings, model: nn.Module, teacher: Any) -> Any:
+    """The loss of the softmax over the choices."""
+    if not settings.choices:
+        return 0.0
+
+    def sums(model: nn.Module) -> torch.Tensor:
+        logs = [run(model, example, number)[0] for number in range(len(example.row.choices))]
+        pairs = zip(logs, example.row.choices, strict=True)
+        return torch.stack([log[range(len(text)), list(text)].sum() for log, text in pairs])
+
+    mine = sums(model).log_softmax(-1)
+    loss = -settings.choice_loss * mine[example.answer]
+    if settings.choice_kl:
+        with torch.no_grad():
+            other = sums(teacher).log_softmax(-1)
+        loss = loss + settings.choice_kl * (other.exp() * (other - mine)).sum()
+    return loss
 
 
 def plain(
@@ -58,31 +107,21 @@ def plain(
     for epoch in range(PASSES):
         moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in trained.items()}
         order = documents_of_epoch(documents(11), epoch, None, 3)
-        batches = batches_of(examples_of(tokenizer, order), BATCH, 3, epoch)
+        examples = examples_of(tokenizer, order, choices=settings.choices)
+        batches = batches_of(examples, BATCH, 3, epoch)
         groups = [batches[at : at + steps] for at in range(0, len(batches), steps)]
         for number, group in enumerate(groups):
             done = number / len(groups)
             share = {"chain": (epoch + done) / PASSES, "epoch": done, "constant": 0}
-            rate = PEAK * (1 - share[settings.schedule])
+            rise = min(1, done / settings.warmup) if settings.warmup else 1
+            rate = PEAK * (1 - share[settings.schedule]) * rise
             examples = [example for batch in group for example in batch]
-            answer_tokens = sum(len(example.answer) for example in examples)
+            answer_tokens = sum(len(example.row.choices[example.answer]) for example in examples)
             total = torch.zeros(())
             for example in examples:
-                ids = torch.tensor([example.prompt + example.answer])
-                output = model(ids, output_hidden_states=True)
-                at = slice(len(example.prompt) - 1, -1)
-                log = output.logits[0, at].log_softmax(-1)
-                loss = -log[range(len(example.answer)), list(example.answer)].sum()
-                if teacher is not None:
-                    with torch.no_grad():
-                        target = teacher(ids, output_hidden_states=True).hidden_states[-1][0]
-                        right = head(target[at]).log_softmax(-1)
-                    divergence = (right.exp() * (right - log)).sum()
-                    loss = (1 - settings.kl) * loss + settings.kl * divergence
-                    mine, other = output.hidden_states[-1][0, 1:-1], target[1:-1]
-                    error = ((mine - other) ** 2).sum(-1) / (other**2).sum(-1)
-                    loss = loss + settings.hidden * len(example.answer) * error.mean()
-                total = total + loss / answer_tokens
+                loss = loss_of(example, settings, model, head, teacher)
+                choices = choice_loss_of(example, settings, model, teacher)
+                total = total + loss / answer_tokens + choices / len(examples)
             gradients = torch.autograd.grad(total, list(trained.values()))
             norm = torch.sqrt(sum((g**2).sum() for g in gradients))
             scale = min(1.0, settings.clip / (float(norm) + 1e-6))
@@ -130,9 +169,9 @@ def test_the_losses_of_a_pass_are_those_of_its_answers() -> None:
         losses.append([])
         for example in batch:
             with torch.no_grad():
-                logits = model(torch.tensor([example.prompt + example.answer])).logits[0]
-            log = logits[len(example.prompt) - 1 : -1].log_softmax(-1)
-            losses[-1] += (-log[range(len(example.answer)), list(example.answer)]).tolist()
+                log = run(model, example, example.answer)[0]
+            answer = example.row.choices[example.answer]
+            losses[-1] += (-log[range(len(answer)), list(answer)]).tolist()
     assert len(losses) == 11 == record.steps and record.documents == 31
     for loss, steps in ((record.loss, losses), (record.loss_last_quarter, losses[-2:])):
         every = [one for step in steps for one in step]
@@ -156,11 +195,18 @@ def test_moments_in_eight_bits_train_nearly_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kl", "hidden", "tokens"),
-    [(0.7, 0.0, 2048), (0.0, 4.0, 2048), (0.3, 4.0, 1), (0.3, 4.0, 15)],
+    ("changes", "tokens"),
+    [
+        ({"kl": 0.7}, 2048),
+        ({"hidden": 4.0}, 2048),
+        ({"kl": 0.3, "hidden": 4.0}, 1),
+        ({"kl": 0.3, "hidden": 4.0}, 15),
+        ({"choice_kl": 2.0}, 2048),
+        ({"kl": 0.7, "hidden": 4.0, "choice_loss": 1.5, "choice_kl": 0.5, "warmup": 0.3}, 20),
+    ],
 )
 def test_learning_from_a_teacher_is_the_plain_loop(
-    kl: float, hidden: float, tokens: int, monkeypatch: pytest.MonkeyPatch
+    changes: dict, tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A batch in one part, of every document alone, or of as many as fit."""
     sizes: list[int] = []
@@ -175,7 +221,7 @@ def test_learning_from_a_teacher_is_the_plain_loop(
     train_pass(taught, word_tokenizer(), documents(11), replace(SETTINGS, learning_rate=1e-2))
     teacher = Teacher.of(taught, word_tokenizer(), documents(11), dtype="float32")
     sizes.clear()
-    settings = replace(SETTINGS, kl=kl, hidden=hidden)
+    settings = replace(SETTINGS, **changes)
     expected = plain(settings, BLOCKS, taught)
     assert apart(ours(settings, BLOCKS, teacher=teacher), expected) < CLOSE
     assert sum(sizes) == PASSES * 11 and (len(sizes) > PASSES * 4) == (tokens < 2048)
@@ -221,15 +267,17 @@ class CarriedOver:
 
 
 def on_the_prompt(examples: Any, device: Any) -> Any:
+    rows = [one.taught for one in examples]
     whole = [
-        one._replace(prompt=one.prompt[:1], answer=one.prompt[1:] + one.answer) for one in examples
+        row._replace(prompt=row.prompt[:1], choices=(row.prompt[1:] + row.choices[0],))
+        for row in rows
     ]
-    return packed(whole, device)
+    return packed([Example(row, 0, False) for row in whole], device)
 
 
 def one_too_early(examples: Any, device: Any) -> Any:
-    batch = packed(examples, device)
-    return replace(batch, places=batch.places - 1)
+    lesson = packed(examples, device)
+    return lesson._replace(batch=replace(lesson.batch, places=lesson.batch.places - 1))
 
 
 MUTANTS = {

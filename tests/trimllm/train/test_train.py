@@ -17,6 +17,7 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data.document import write_documents
 from trimllm.scanning import scan, to_record
+from trimllm.score import Row
 from trimllm.select import trainable_blocks
 from trimllm.sublayers import Unit, drop, unit_parameters, units
 from trimllm.train import (
@@ -79,16 +80,19 @@ def test_the_loss_is_the_answers_cross_entropy_alone(family: str) -> None:
     examples = examples_of(word_tokenizer(), documents(5))
     expected = 0.0
     for example in examples:
-        logits = logits_of(model, torch.tensor([example.prompt + example.answer]))[0]
-        logs = logits[len(example.prompt) - 1 : -1].log_softmax(-1)
-        expected -= float(logs[range(len(example.answer)), example.answer].sum())
-    assert answer_loss(model, packed(examples, "cpu")).item() == pytest.approx(expected, rel=1e-4)
+        prompt, (answer,) = example.taught
+        logs = logits_of(model, torch.tensor([prompt + answer]))[0, len(prompt) - 1 : -1]
+        expected -= float(logs.log_softmax(-1)[range(len(answer)), answer].sum())
+    found = answer_loss(model, packed(examples, "cpu"), SETTINGS)
+    assert found.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_row_of_one_token_has_nothing_to_learn_from_a_teachers_states() -> None:
     """The first token's state is left out; the loss is a number all the same."""
-    batch, taught = packed([Example((5,), (6,), documents(1)[0])], "cpu"), torch.ones(1, 1, 32)
-    plain, with_states = (answer_loss(tiny("llama"), batch, taught, hidden=h) for h in (0, 9.0))
+    lesson, taught = packed([Example(Row((5,), ((6,),)), 0, False)], "cpu"), torch.ones(1, 1, 32)
+    plain, with_states = (
+        answer_loss(tiny("llama"), lesson, replace(SETTINGS, hidden=h), taught) for h in (0, 9.0)
+    )
     assert with_states.item() == pytest.approx(plain.item())
 
 

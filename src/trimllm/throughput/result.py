@@ -35,7 +35,7 @@ class Run:
     decode: list[float] = field(default_factory=list)
 
     def add(self, reply: dict[str, Any], counts: bool) -> None:
-        """Take a round's reply: its `prefill` and `decode` if the round counts, and facts."""
+        """Take a round's reply: its seconds if the round counts, and facts."""
         prefill, decode = reply.pop("prefill"), reply.pop("decode")
         self.facts |= reply
         if counts:
@@ -64,17 +64,12 @@ def figures(
     full: Run | None = None,
     rates: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
-    """Figures of a model, and with `full` (the full model's run) of what it gains, by round.
+    """The facts of a model and its figures; with `full` (the full model's run) also that model's
+    (`baseline`) and what the model gains over it, by round.
 
-    Args:
-        rates: the machine's own in the same rounds: bytes/s of a copy, operations/s of a product.
-
-    Returns:
-        The facts; `decode_tokens_per_second` and `prefill_tokens_per_second` (of all texts of the
-        batch together); `bytes` with their `total`; `read_bytes_per_token` of a step, which reads
-        the weights once and every text's cache; `achieved_bytes_per_second`; with `rates` the
-        shares that decoding reaches of the copy (`share_of_copy`) and the prompt of the product
-        (`share_of_matrix`). With `full`: `baseline` (its figures), `speedup`, `prefill_speedup`.
+    A step of decoding reads the weights once and every text's cache (`read_bytes_per_token`).
+    `rates` are the machine's own in the same rounds, bytes/s of a copy and operations/s of a
+    matrix product: with them, the shares of them that decoding and the prompt reach.
     """
     sizes = run.facts["bytes"]
     # Tokens in the cache when a generated token is computed, itself included; the mean.
@@ -84,7 +79,7 @@ def figures(
     decode = summary([batch * protocol.generate / seconds for seconds in run.decode])
     prefill = summary([batch * protocol.prompt / seconds for seconds in run.prefill])
     content = run.facts | {
-        "decode_tokens_per_second": decode,
+        "decode_tokens_per_second": decode,  # of all texts of the batch together
         "prefill_tokens_per_second": prefill,
         "bytes": sizes | {"total": sum(sizes.values())},
         "read_bytes_per_token": read,
@@ -96,13 +91,12 @@ def figures(
         content["share_of_matrix"] = operations / rates[1]
     if full is not None:
         content["baseline"] = figures(protocol, batch, full, rates=rates)
-        content["speedup"] = _gain(full.decode, run.decode)
-        content["prefill_speedup"] = _gain(full.prefill, run.prefill)
+        for name, theirs, own in (
+            ("speedup", full.decode, run.decode),
+            ("prefill_speedup", full.prefill, run.prefill),
+        ):
+            content[name] = summary([a / b for a, b in zip(theirs, own, strict=True)])
     return content
-
-
-def _gain(full: Sequence[float], own: Sequence[float]) -> dict[str, Any]:
-    return summary([theirs / mine for theirs, mine in zip(full, own, strict=True)])
 
 
 def share_of_predicted(content: Mapping[str, Any], speedup: str) -> float | None:

@@ -8,19 +8,17 @@ ratios. Ratios are within a format: the gain by trimming does not depend on how 
 from __future__ import annotations
 
 import random
-import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from trimllm.base.errors import UserError
 from trimllm.base.workers import Worker, environment
 from trimllm.exporting.formats import FORMATS, LLAMA, TRANSFORMERS, VLLM, start_engine
 from trimllm.throughput.build import sizes
@@ -58,7 +56,7 @@ def measure(
         machine's rates; `protocol`; `interleaved`, whether several models took turns.
 
     Raises:
-        UserError: a model cannot be run here, or too little memory for all of them.
+        UserError: a model cannot be run here, or there is too little memory for all of them.
     """
     first, share = subjects[0], GPU_SHARE / len(subjects)
     device = "cpu" if FORMATS[first.format] == LLAMA else first.device  # by its wheel
@@ -66,49 +64,38 @@ def measure(
     # Token ids that every vocabulary has.
     drawn = [random.Random(0).choices(range(3, 100), k=protocol.prompt)] * max(protocol.batches)
     copies, products, measured = list[float](), list[float](), list[dict[str, Any]]()
-    try:
-        with ExitStack() as stack:
-            workers = [
-                stack.enter_context(start(one, protocol, loop=prompts is None, share=share))
-                for one in subjects
-            ]
-            facts = [
-                _facts(one, protocol.prompt) | worker.facts
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(start(one, protocol, loop=prompts is None, share=share))
+            for one in subjects
+        ]
+        for batch in protocol.batches:
+            runs = [
+                Run({**_facts(one, protocol.prompt), **worker.facts, "batch": batch})
                 for one, worker in zip(subjects, workers, strict=True)
             ]
-            for batch in protocol.batches:
-                runs = [Run({**known, "batch": batch}) for known in facts]
-                for number in range(1 + protocol.repeats):
-                    for at in range(len(runs))[:: -1 if number % 2 else 1]:
-                        texts = (prompts or drawn)[:batch]
-                        runs[at].add(workers[at].ask("time", texts, protocol.generate), number > 0)
-                    if number:
-                        copies.append(copy_rate(device))
-                        products.append(matrix_rate(device, first.dtype))
-                        rates = (
-                            f"{batch * protocol.generate / run.decode[-1]:.2f}" for run in runs
-                        )
-                        place = f"{first.format}, batch {batch}, round {number}"
-                        print(f"{place}: {', '.join(rates)} tokens/s", file=sys.stderr, flush=True)
-                medians = statistics.median(copies), statistics.median(products)
-                for run in runs:
-                    full = None if run is runs[0] else runs[0]
-                    measured.append(figures(protocol, batch, run, full, medians))
-    except (UserError, RuntimeError) as error:
-        hint = "; end other programs, or time fewer or smaller models"
-        raise UserError(f"{error}{hint if 'memory' in str(error).lower() else ''}") from error
+            texts = (prompts or drawn)[:batch]
+            for number in range(1 + protocol.repeats):  # the first does not count
+                for at in range(len(runs))[:: -1 if number % 2 else 1]:
+                    reply = workers[at].ask("time", texts, protocol.generate)
+                    runs[at].add(reply, number > 0)
+                if number:
+                    copies.append(copy_rate(device))
+                    products.append(matrix_rate(device, first.dtype))
+            rates = median(copies), median(products)
+            for run in runs:
+                full = None if run is runs[0] else runs[0]
+                measured.append(figures(protocol, batch, run, full, rates))
     return {
         "measured": measured,
-        "copy_bytes_per_second": statistics.median(copies),
-        "matrix_operations_per_second": statistics.median(products),
+        "copy_bytes_per_second": median(copies),
+        "matrix_operations_per_second": median(products),
         "protocol": asdict(protocol),
         "interleaved": len(subjects) > 1,
     }
 
 
-def start(
-    subject: Subject, protocol: Protocol, *, loop: bool, share: float
-) -> AbstractContextManager[Worker]:
+def start(subject: Subject, protocol: Protocol, *, loop: bool, share: float) -> Worker:
     """A process that runs a model, with this share of a GPU's memory."""
     engine, threads = FORMATS[subject.format], subject.threads
     if engine == TRANSFORMERS:

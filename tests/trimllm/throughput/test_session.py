@@ -127,8 +127,7 @@ def test_an_interval_is_students_t_on_logarithms() -> None:
 @pytest.mark.parametrize(
     "fault, words",
     [
-        ("killed", "trimmed ended .*memory.*; end other programs"),
-        ("CUDA out of memory. Tried", "trimmed: .*Tried.*; end other programs"),
+        ("killed", "trimmed ended .*memory"),
         ("no kernel\nfor this", "trimmed: .*no kernel"),
         ("mistake", "^trimmed: no such model$"),
     ],
@@ -142,9 +141,7 @@ def test_a_process_that_fails_is_one_line(tmp_path: Path, fault: str, words: str
 @pytest.mark.parametrize(
     "format", ["transformers", pytest.param("gguf_q8_0", marks=needs_llama_cpp)]
 )
-def test_full_and_trimmed_in_an_engine(
-    tmp_path: Path, format: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_full_and_trimmed_in_an_engine(tmp_path: Path, format: str) -> None:
     dropped = {"full": [], "half": [Unit(b, kind) for b in (1, 3) for kind in KINDS]}
     in_llama, subjects = format != "transformers", []
     for name, gone in dropped.items():
@@ -157,7 +154,6 @@ def test_full_and_trimmed_in_an_engine(
         subjects.append(Subject(**place, dtype="float32", facts={"recipe": name}))
     prompts = prompts_of(byte_tokenizer(), TEXTS, 2, 12)
     session = measure(subjects, Protocol(12, 4, 1, (1, 2)), prompts)
-    assert f"{format}, batch 1, round 1: " in capfd.readouterr().err
     assert 1e8 < session["copy_bytes_per_second"] < 1e13
     json.dumps(session, allow_nan=False)
     places = [(row["recipe"], row["batch"]) for row in session["measured"]]

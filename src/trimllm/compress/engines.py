@@ -52,13 +52,13 @@ class CompressJob:
     workspace: Path  # an empty folder for intermediate files
 
     def rows(self) -> Tensor:
-        """The texts end to end, cut into rows of one length, (rows, at most `max_tokens`): engines
-        want equal lengths. Fewer tokens than there are rows are lost."""
+        """The texts end to end, cut into rows of one length, (rows, 1, at most `max_tokens`):
+        engines want equal lengths. Fewer tokens than there are rows are lost."""
         ids = torch.tensor([i for text in self.texts for i in self.tokenizer(text).input_ids])
         if not len(ids):
             raise UserError("the calibration texts hold no tokens; give real texts")
         count = -(-len(ids) // self.settings.max_tokens)
-        return ids[: len(ids) // count * count].view(count, -1)
+        return ids[: len(ids) // count * count].view(count, 1, -1)
 
     def batches(self) -> list[dict[str, Tensor]]:
         """The rows, one a batch, as llmcompressor and gptqmodel read them."""
@@ -68,13 +68,13 @@ class CompressJob:
         """The model as a stock one of the same weights, and the modules that it lacks."""
         return to_stock(self.model, self.settings.seed), missing_modules(self.model)
 
-    def write(self, model: nn.Module) -> Path:
+    def write(self, model: nn.Module) -> str:
         """Write a model for an engine that reads checkpoints, and free its weights."""
         (dense := self.workspace / "dense").mkdir()
         store.write(model, self.tokenizer, dense)
         model.to("meta")
         self.model.to("meta")
-        return dense
+        return str(dense)
 
 
 def linear_names(model: nn.Module, missing: Sequence[str] = ()) -> tuple[list[str], list[str]]:
@@ -87,8 +87,8 @@ def linear_names(model: nn.Module, missing: Sequence[str] = ()) -> tuple[list[st
     return changed, [name for name in linears if name not in changed]
 
 
-def read_output(folder: Path, missing: Sequence[str]) -> Compressed:
-    """Surviving tensors and quantization config of a stock checkpoint that an engine wrote."""
+def read_output(folder: Path, missing: Sequence[str] = ()) -> Compressed:
+    """Surviving tensors and quantization config of a checkpoint that an engine wrote."""
     tensors: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         tensors |= load_file(path)
@@ -106,15 +106,11 @@ def external(job: CompressJob) -> Compressed:
     variables = environment(settings.threads, isolated=True)
     if settings.device == "cpu":  # the engines take a GPU wherever they see one
         variables["CUDA_VISIBLE_DEVICES"] = ""
-    engine_job: dict[str, Any] = {
-        "engine": job.engine,
-        "dense": str(job.write(stock)),
-        "output": str(output),
-    }
-    engine_job |= {"rows": job.rows().tolist(), "group_size": settings.group_size}
+    folders = {"dense": job.write(stock), "output": str(output)}
+    facts = {name: getattr(settings, name) for name in ("group_size", "device", "seed")}
     version = run_worker(
         Path(__file__).with_name("external_worker.py"),
-        engine_job | {"device": settings.device, "seed": settings.seed},
+        {"engine": job.engine, "rows": job.rows()[:, 0].tolist(), **folders, **facts},
         name=job.engine,
         python=python_of(EXTERNAL[job.engine], "envs"),
         variables=variables,
@@ -135,7 +131,7 @@ def one_shot(job: CompressJob, stock: nn.Module, recipe: list[Any]) -> dict[str,
     from loguru import logger
 
     logger.disable("llmcompressor")
-    device, rows = torch.device(job.settings.device), job.batches()
+    device, batches = torch.device(job.settings.device), job.batches()
     with ExitStack() as stack:
         # It has no argument for the device: it takes the first GPU wherever there is one.
         stack.enter_context(patch_attr(pipeline, "get_main_device", lambda: device))
@@ -145,9 +141,9 @@ def one_shot(job: CompressJob, stock: nn.Module, recipe: list[Any]) -> dict[str,
         oneshot(
             model=stock,
             processor=job.tokenizer,
-            dataset=torch.utils.data.DataLoader(rows, batch_size=1),
+            dataset=torch.utils.data.DataLoader(batches, batch_size=None),
             recipe=recipe,
-            num_calibration_samples=len(rows),
+            num_calibration_samples=len(batches),
             pipeline="sequential",
         )
     remove_dispatch(stock)
@@ -170,9 +166,9 @@ def awq_int4(job: CompressJob) -> Compressed:
     from llmcompressor.modifiers.quantization import QuantizationModifier
     from llmcompressor.modifiers.transform.awq import AWQModifier
 
-    stock, missing = job.stock()
+    (stock, missing), size = job.stock(), job.settings.group_size
     linears, others = linear_names(stock, missing)
-    size, untouched = job.settings.group_size, linear_names(stock)[1]
+    untouched = linear_names(stock)[1]
     args = QuantizationArgs(num_bits=4, symmetric=False, strategy="group", group_size=size)
     scheme = QuantizationScheme(targets=["Linear"], weights=args)
     recipe = [
@@ -230,8 +226,8 @@ def gptq_int4(job: CompressJob) -> Compressed:
         device=job.settings.device,
         dynamic={rf"-:^{name.replace('.', r'[.]')}([.]|$)": {} for name in missing} or None,
     )
-    engine = GPTQModel.load(str(job.write(stock)), config, dtype=torch.float32)
-    engine.quantize([{k: v[None] for k, v in row.items()} for row in job.batches()], batch_size=1)
+    engine = GPTQModel.load(job.write(stock), config, dtype=torch.float32)
+    engine.quantize(job.batches(), batch_size=1)
     engine.save(str(output := job.workspace / "output"))
     engine.model.to("meta")
     return read_output(output, missing)
@@ -270,5 +266,5 @@ def llm_int8(job: CompressJob) -> Compressed:
     )
     # The engine rounds a layer when it first moves or runs.
     model(torch.ones(1, 2, dtype=torch.long, device=model.device))
-    model.save_pretrained(job.workspace / "output")
-    return read_output(job.workspace / "output", [])
+    model.save_pretrained(output := job.workspace / "output")
+    return read_output(output)

@@ -144,7 +144,7 @@ def llm_pruner(job: CompressJob) -> Compressed:
     for parameters in unit_parameters(model).values():
         for parameter in parameters:
             parameter.requires_grad_()
-    for row in job.rows()[:, None].to(model.device):
+    for row in job.rows().to(model.device):
         with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
             model(row, labels=row, use_cache=False).loss.backward()
     changes = cut(model, kept, taylor)

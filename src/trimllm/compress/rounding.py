@@ -33,8 +33,7 @@ def ranges(weight: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
 def codes_of(weight: Tensor, scales: Tensor, zeros: Tensor) -> Tensor:
     """Codes 0 to 15, (out, groups, in a group), nearest to a weight."""
     grouped = weight.float().unflatten(1, (scales.shape[1], -1))
-    codes = (grouped / scales[..., None]).round() + zeros[..., None]
-    return codes.clamp(0, MAX_CODE)
+    return ((grouped / scales[..., None]).round() + zeros[..., None]).clamp(0, MAX_CODE)
 
 
 def int4_to_nearest(weight: Tensor, group_size: int) -> Tensor:
@@ -58,11 +57,8 @@ def two_of_four(weight: Tensor) -> Tensor:
 
 
 def pack_awq(weight: Tensor, group_size: int) -> dict[str, Tensor]:
-    """AWQ's GEMM format of a weight, rounded to nearest.
-
-    Returns:
-        qweight (in, out / 8) and qzeros (groups, out / 8), int32; scales (groups, out), float16.
-    """
+    """A weight, rounded to nearest, in AWQ's GEMM format: qweight (in, out / 8) and qzeros
+    (groups, out / 8), int32; scales (groups, out), float16."""
     scales, zeros = ranges(weight, group_size)
     scales = scales.half()
     # Codes for the scales that are stored; one that vanishes in float16 has zeros only.

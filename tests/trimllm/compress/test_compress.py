@@ -209,7 +209,7 @@ def test_rows_hold_the_texts_in_order(tmp_path: Path) -> None:
     for longest in (1, 4, 7, 26, 99):
         settings = CompressSettings(max_tokens=longest)
         rows = CompressJob(None, word_tokenizer(), texts, "torch", settings, tmp_path).rows()
-        assert rows.shape[1] <= longest and 0 <= 26 - rows.numel() < len(rows)
+        assert rows.shape[2] <= longest and 0 <= 26 - rows.numel() < len(rows)
 
 
 @torch.no_grad()

@@ -58,7 +58,7 @@ def test_sparsegpt_prunes_by_the_inputs_of_a_layer(family: str, tmp_path: Path) 
     attention = unit_layers(model.double())[0][1].self_attn
     seen: list[Tensor] = []
     attention.q_proj.register_forward_hook(lambda _, args, __: seen.append(args[0]))
-    for row in job.rows()[:, None]:
+    for row in job.rows():
         model(row)
     inputs = torch.cat(seen, 1)[0].detach()
     tensors = engines.sparsegpt_2_4(job).tensors
@@ -118,7 +118,7 @@ def test_llm_pruner_removes_the_structures_that_matter_least(
     silenced = drop(silenced, dropped) if dropped else silenced
     job = job_of(silenced, tmp_path)
     model, kept = job.model, llm_pruner.plan(silenced, 0.5)
-    for row in job.rows()[:, None]:
+    for row in job.rows():
         silenced(row, labels=row).loss.backward()
     for unit, layer in unit_layers(silenced):
         scores = sorted(plain_scores(silenced, layer, unit.kind), key=lambda pair: pair[0])

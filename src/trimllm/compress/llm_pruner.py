@@ -35,7 +35,7 @@ Side = tuple[nn.Linear, int, Tensor]
 
 def sizes_of(config: Any) -> dict[str, int]:
     """Key/value heads of an attention and channels of an MLP, in a stock configuration."""
-    if hasattr(config, "ffn_dim"):
+    if hasattr(config, "ffn_dim"):  # OPT
         return {"attention": config.num_attention_heads, "mlp": config.ffn_dim}
     return {"attention": config.num_key_value_heads, "mlp": config.intermediate_size}
 
@@ -49,9 +49,8 @@ def parameters_by_kind(model: nn.Module) -> dict[str, int]:
 
 
 def plan(model: nn.Module, kept: float) -> dict[str, int]:
-    """Heads and channels that keep the share `kept` of the sublayers' parameters most nearly.
-
-    Of the heads the share itself, rounded up, and MLP channels from what is left.
+    """Heads and channels that keep the share `kept` of the sublayers' parameters most nearly: of
+    the heads the share itself, rounded up, and MLP channels from what is left.
 
     Raises:
         UserError: nothing is left for the MLPs, or a linear layer that has no rule here.
@@ -59,8 +58,7 @@ def plan(model: nn.Module, kept: float) -> dict[str, int]:
     for name in linear_names(model)[0]:
         if name.rpartition(".")[2] not in CUT["attention"] | CUT["mlp"]:
             raise UserError(f"llm_pruner cannot prune the layer {name}; leave this compressor out")
-    counts, sizes = parameters_by_kind(model), sizes_of(model.config)
-    heads, channels = sizes["attention"], sizes["mlp"]
+    counts, (heads, channels) = parameters_by_kind(model), sizes_of(model.config).values()
     # OPT's configuration ties the number of heads to the hidden width.
     left = heads if hasattr(model.config, "ffn_dim") else math.ceil(round(kept * heads, 3))
     if counts["mlp"]:
@@ -106,8 +104,9 @@ def cut(
 
     Returns the keys of the configuration that have changed.
     """
+    config = model.config
     for unit, layer in unit_layers(model):
-        sides = sides_of(model.config, layer, unit.kind)
+        sides = sides_of(config, layer, unit.kind)
         stays = importance(sides).argsort(stable=True, descending=True)[: kept[unit.kind]]
         for linear, dim, owner in sides:
             index = torch.isin(owner, stays).nonzero().flatten().to(linear.weight.device)
@@ -115,15 +114,13 @@ def cut(
             if dim == 0 and linear.bias is not None:
                 linear.bias = nn.Parameter(linear.bias[index])
             linear.out_features, linear.in_features = linear.weight.shape
-    config = model.config
     if hasattr(config, "ffn_dim"):
         changes = {"ffn_dim": kept["mlp"]}
     else:
-        width = getattr(config, "head_dim", None)
-        queries = config.num_attention_heads // config.num_key_value_heads
+        queries, width = config.num_attention_heads, getattr(config, "head_dim", None)
         changes = {
-            "head_dim": width or config.hidden_size // config.num_attention_heads,
-            "num_attention_heads": kept["attention"] * queries,
+            "head_dim": width or config.hidden_size // queries,
+            "num_attention_heads": kept["attention"] * queries // config.num_key_value_heads,
             "num_key_value_heads": kept["attention"],
             "intermediate_size": kept["mlp"],
         }

@@ -1,19 +1,10 @@
-"""The pipeline: knows the paper, the configuration, files and Snakemake.
-
-`trimllm_paper.frame("results")` gives all results as pandas frames. It is imported on first use:
-a workflow is planned without pandas.
-"""
-
-from __future__ import annotations
+"""The pipeline: knows the paper, the configuration, files and Snakemake."""
 
 from typing import Any
 
-__all__ = ["frame"]
 
+def frame(results: Any = "results", replicates: Any = ()) -> Any:
+    """All results of a folder as pandas frames, see `trimllm_paper.frames.frame`."""
+    from trimllm_paper import frames  # a workflow is planned without pandas
 
-def __getattr__(name: str) -> Any:
-    if name == "frame":
-        from trimllm_paper.frames import frame
-
-        return frame
-    raise AttributeError(f"module 'trimllm_paper' has no attribute {name!r}")
+    return frames.frame(results, replicates)

@@ -22,14 +22,10 @@ from trimllm_paper.config.models import (
 )
 from trimllm_paper.recipe import variant_name
 
-STAND_IN_FOR = "llama-7b"
-"""The paper's model that a stand-in is shown beside."""
-OPT = "opt"
-"""Family of models that have a table of their own; all others stand in the main tables."""
-TIMED_DOMAIN = "sciq"
-"""The domain whose training the paper times."""
-FULL, BY_LORA = "Full-FT", "LoRA-FT"
-"""Labels of full fine-tuning, and of adapters trained in its place."""
+STAND_IN_FOR = "llama-7b"  # the paper's model that a stand-in is shown beside
+OPT = "opt"  # family with a table of its own; all others stand in the main tables
+TIMED_DOMAIN = "sciq"  # whose training the paper times
+FULL, BY_LORA = "Full-FT", "LoRA-FT"  # labels of full fine-tuning, of adapters in its place
 
 
 class Model(BaseModel, frozen=True):
@@ -52,19 +48,15 @@ class Domain(BaseModel, frozen=True):
 
 
 class Context(BaseModel, frozen=True, extra="forbid"):
-    """What is shown, with the sections of the configuration that tables need.
-
-    `lora`: adapters stand in for full fine-tuning; `domains` are trained on, `tested` only tested
-    on; `chains`: the recipes that are run, the main one first; `patterns`: of timed shapes.
-    """
+    """What is shown, with the sections of the configuration that tables need."""
 
     models: tuple[Model, ...] = ()
-    domains: tuple[Domain, ...] = ()
-    tested: tuple[Domain, ...] = ()
+    domains: tuple[Domain, ...] = ()  # that are trained on
+    tested: tuple[Domain, ...] = ()  # that are tested on only
     recipes: dict[str, RecipeEntry] = {}
-    chains: tuple[str, ...] = ()
-    patterns: tuple[str, ...] = ()
-    lora: bool = False
+    chains: tuple[str, ...] = ()  # recipes that are run, the main one first
+    patterns: tuple[str, ...] = ()  # of timed shapes
+    lora: bool = False  # adapters stand in for full fine-tuning
     trim: Trim = Trim()
     compress: Compress = Compress()
     tables: Tables = Tables()
@@ -82,21 +74,22 @@ class Context(BaseModel, frozen=True, extra="forbid"):
             ]
 
         fields = Model.model_fields.keys() - {"name"}
-        models = [
-            Model(name=name, **{field: getattr(one, field) for field in fields})
-            for name, one in config.models.items()
-            if model in (None, name)
-        ]
-        chains = config.trim.recipes
-        lora = config.finetune.lora is not None
-        shown: dict[str, Any] = {"models": models, "chains": chains, "lora": lora}
-        shown |= {"domains": domains(config.domain_specs), "recipes": config.recipes}
-        shown |= {"patterns": [*config.throughput.patterns]}
+        shown: dict[str, Any] = {
+            "models": [
+                Model(name=name, **{field: getattr(one, field) for field in fields})
+                for name, one in config.models.items()
+                if model in (None, name)
+            ],
+            "domains": domains(config.domain_specs),
+            "chains": config.trim.recipes,
+            "patterns": [*config.throughput.patterns],
+            "lora": config.finetune.lora is not None,
+        }
         if model:
-            return cls(**shown | {"recipes": {name: config.recipes[name] for name in chains}})
-        sections = ("trim", "compress", "tables", "throughput", "engines")
+            return cls(**shown, recipes={name: config.recipes[name] for name in shown["chains"]})
+        sections = ("recipes", "trim", "compress", "tables", "throughput", "engines")
         shown |= {name: getattr(config, name) for name in sections}
-        return cls(**shown | {"tested": domains(config.near_specs)})
+        return cls(**shown, tested=domains(config.near_specs))
 
     def named(self, text: str) -> str:
         """A text on what was measured; adapters in place of full fine-tuning have their label."""

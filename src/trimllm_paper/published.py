@@ -18,9 +18,8 @@ import yaml
 Value = float | str | None
 """A number, a bound as printed (">=50%"), or None where the paper leaves the cell empty."""
 
-_CONTENT: dict[str, Any] = yaml.safe_load(
-    Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")
-)
+_FILE = Path(__file__).with_suffix(".yaml")
+_CONTENT: dict[str, Any] = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
 LABELS: dict[str, str] = _CONTENT["labels"]
 """The paper's models as it prints them."""
 UNITS: dict[str, int] = _CONTENT["units"]
@@ -79,23 +78,19 @@ def accuracies(block: str, domain: str, column: str = "") -> dict[str, float]:
 
     With `column` what they print there in the same rows, sizes in percent.
     """
-    own = next((one for one in map(table, ("table2", "table8")) if block in one.blocks), None)
-    if own is None or domain not in own.columns:
+    own = table("table2" if block in table("table2").blocks else "table8")
+    if domain not in own.columns:
         return {}
     values = {row: own.value(row, column or domain, block) for row in own.rows(block)}
     return {row: bound_percent(one) for row, one in values.items() if one is not None}
 
 
-def contradictions(*, claim: str = "", table: str = "") -> tuple[dict[str, Any], ...]:
-    """Numbers of the paper that cannot both be right: all, or those about a claim or in a table."""
-    return tuple(
-        one
-        for one in _CONTENT["contradictions"]
-        if (not claim or claim in one.get("claims", []))
-        and (not table or any(place.split("/")[0] == table for place in one["numbers"]))
-    )
+def contradictions(table: str = "") -> list[dict[str, Any]]:
+    """Numbers of the paper that cannot both be right: all, or those in a table."""
+    every: list[dict[str, Any]] = _CONTENT["contradictions"]
+    return [one for one in every if any(place.startswith(table) for place in one["numbers"])]
 
 
-def claims() -> tuple[dict[str, Any], ...]:
+def claims() -> list[dict[str, Any]]:
     """The paper's headline sentences, to be checked on our own measurements."""
-    return tuple(_CONTENT["claims"])
+    return _CONTENT["claims"]

@@ -36,23 +36,14 @@ AT_ONCE, COMPRESSED = "trim_{by}/drop_{drop}", "{dense}+{compressor}"
 
 @dataclass(frozen=True)
 class Recipe:
-    """One recipe.
+    """One recipe."""
 
-    Attributes:
-        base: "pretrained", "full_ft", "sparse_ft", "full" or "trim".
-        name: of a trimmed one: entry of `recipes`, derived name, rule, or pattern of a shape.
-        drop: sublayers dropped so far, with the leading zeros of its path.
-        keep: percent of the sublayers that a trimmed shape keeps, as in its path.
-        compressor: what was applied afterwards.
-        stage: "state" for what a chain goes on from, else "drop".
-    """
-
-    base: str
-    name: str | None = None
-    drop: str | None = None
-    keep: str | None = None
+    base: str  # "pretrained", "full_ft", "sparse_ft", "full" or "trim"
+    name: str | None = None  # of a trimmed one: entry of `recipes`, derived name, rule, pattern
+    drop: str | None = None  # sublayers dropped so far, with leading zeros
+    keep: str | None = None  # percent of the sublayers that a trimmed shape keeps
     compressor: str | None = None
-    stage: str = "drop"
+    stage: str = "drop"  # "state": what a chain goes on from
 
     @classmethod
     def parse(cls, text: str) -> Recipe:
@@ -87,7 +78,7 @@ class Recipe:
         return f"{text}+{self.compressor}" if self.compressor else text
 
     def compressed(self, compressor: str | None) -> Recipe:
-        """The same, compressed by a compressor (None: not compressed)."""
+        """The same, compressed (None: not compressed)."""
         return replace(self, compressor=compressor)
 
     @property
@@ -97,7 +88,6 @@ class Recipe:
 
     @property
     def is_trimmed(self) -> bool:
-        """Whether sublayers were dropped by a chain, a rule or a pattern."""
         return self.base == "trim"
 
     @property
@@ -110,16 +100,11 @@ class Recipe:
 
 
 def variant_name(recipes: Mapping[str, Any], main: Any, criterion: str, ratio: float) -> str:
-    """Name of the chain that differs from another by criterion and ratio alone: that of the entry
-    of `recipes` that does, or a derived one.
-
-    Args:
-        recipes: name -> entry with attributes criterion, ratio, step, and `rest`, all others.
-        main: the other entry.
-    """
+    """Name of the chain that differs from `main` by criterion and ratio alone: that of the entry
+    of `recipes` that does, or a derived one."""
+    variant = (criterion, float(ratio), main.step, main.rest)
     for name, entry in recipes.items():
-        alike = (entry.step, entry.rest) == (main.step, main.rest)
-        if alike and (entry.criterion, float(entry.ratio)) == (criterion, float(ratio)):
+        if (entry.criterion, float(entry.ratio), entry.step, entry.rest) == variant:
             return name
     return f"{criterion}_r{ratio:g}"
 
@@ -179,9 +164,13 @@ class Form:
     def __init__(self, form: str, /, **defaults: str) -> None:
         self.form, self.defaults = form, defaults
         self.names = re.findall(r"\{(\w+)\}", form)
+
+    @property
+    def pattern(self) -> str:
+        """Regular expression of its paths."""
         groups = {name: rf"(?P<{name}>[^/]+)" for name in self.names}
-        groups |= {"recipe": f"(?P<recipe>{ANY})"} | defaults
-        self.pattern = re.compile("(?P<results>.*)/" + form.replace(".", r"\.").format_map(groups))
+        groups |= {"recipe": f"(?P<recipe>{ANY})"} | self.defaults
+        return "(?P<results>.*)/" + self.form.replace(".", r"\.").format_map(groups)
 
     def __get__(self, paths: Paths, _: Any = None) -> Callable[..., str]:
         return partial(self.path, paths.results)
@@ -201,7 +190,7 @@ class Form:
 class Paths:
     """Where results lie under a folder. Names may be wildcards in braces."""
 
-    results: str = "<results>"
+    results: str
 
     manifest = Form(f"{_CHECKPOINT}/manifest.json")
     weights = Form(f"{_CHECKPOINT}/model.safetensors")
@@ -225,9 +214,9 @@ class Paths:
         return f"{self.results}/benchmarks/{'/'.join([rule, *parts])}.tsv"
 
 
-RESULTS = ["evaluation", "scan", "throughput", "engines", "export", "epoch", "training"]
-RESULTS += ["compression", "manifest", "teacher", "chosen", "answers"]
-"""Kinds of files that a path is read as."""
+RESULTS = ("evaluation", "scan", "throughput", "engines", "export", "epoch", "training")
+RESULTS += ("compression", "manifest", "teacher", "chosen", "answers")
+_PATTERNS = {kind: re.compile(vars(Paths)[kind].pattern) for kind in RESULTS}
 ROOMS = ("eval", "scans", "throughput", "engines", "teachers", "models", "export", "chosen")
 """Folders of results."""
 
@@ -249,8 +238,8 @@ class Place:
 
 def place_of(path: str | Path) -> Place:
     """Read the path of a result file. Raises `UserError` for a path of another form."""
-    for kind in RESULTS:
-        if match := vars(Paths)[kind].pattern.fullmatch(Path(path).as_posix()):
+    for kind, pattern in _PATTERNS.items():
+        if match := pattern.fullmatch(Path(path).as_posix()):
             parts: dict[str, Any] = match.groupdict()
             if "recipe" in parts:
                 parts["recipe"] = Recipe.parse(parts["recipe"])
@@ -258,13 +247,9 @@ def place_of(path: str | Path) -> Place:
     raise UserError(f"{path} is no path of a result ({', '.join(ROOMS)})")
 
 
-def is_of_seed(folder: str | Path) -> bool:
-    """Whether a folder has the name of results of a further seed."""
-    return re.fullmatch(r"seed_[0-9]+", Path(folder).name) is not None
-
-
 def seed_folders(results: str | Path) -> list[Path]:
     """Folders `seed_N` of further seeds that hold evaluations, by seed."""
     files = kept_runs.glob(results, "seed_*/eval/**/*.json")
-    folders = {Path(results, file.relative_to(results).parts[0]) for file in files}
-    return sorted(filter(is_of_seed, folders), key=lambda one: int(one.name[5:]))
+    names = {file.relative_to(results).parts[0] for file in files}
+    seeds = [name for name in names if re.fullmatch("seed_[0-9]+", name)]
+    return [Path(results, name) for name in sorted(seeds, key=lambda name: int(name[5:]))]

@@ -1,16 +1,16 @@
 """What a result file holds: one class for each kind, which alone reads and writes it.
 
 A file holds the fields of its class, `schema` (the version of these classes) and `content_sha256`
-(its seal).
+(its seal). Fields are those that readers rely on; further ones are kept.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from trimllm.base.errors import UserError
 from trimllm.base.files import content_hash, write_json
@@ -18,10 +18,9 @@ from trimllm_paper.kept_runs import read_json
 from trimllm_paper.recipe import Recipe, place_of
 
 SCHEMA = 1
-"""Version of the classes below; a file of another one was made by another version of the code."""
 VERSION, SEAL, REMEDY = "schema", "content_sha256", "delete it and run again"
-Units = list[Annotated[tuple[int, Literal["attention", "mlp"]], Strict(False)]]
-"""Block and kind of sublayers; a list of pairs in JSON."""
+Units = list[tuple[int, Literal["attention", "mlp"]]]
+"""Block and kind of sublayers."""
 ABSENT = Field(default=None, exclude_if=lambda value: value is None)
 """A field that a file need not have; None where it has not."""
 
@@ -32,37 +31,37 @@ def sealed(content: dict[str, Any]) -> dict[str, Any]:
     return content | {SEAL: content_hash(json.dumps(content, sort_keys=True, allow_nan=False))}
 
 
-class Part(BaseModel):
-    """A part of a record: what readers rely on; further fields are kept. Types are strict: "1" is
-    no number, 1.0 is no count."""
+class Part(BaseModel, extra="allow", frozen=True, allow_inf_nan=False):
+    """A part of a record."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    @classmethod
+    def parse(cls, content: Any, path: str | Path) -> Self:
+        """Content of a file. Raises `UserError` for the first field that is wrong."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: {field}: {first['msg']}; {REMEDY}")
 
 
 class Record(Part):
     """What all result files have: a model's name, and code, machine, data, settings behind it."""
 
-    PLACED: ClassVar[tuple[str, ...]] = ("model", "domain", "recipe")  # its path has these, too
     model: str
     provenance: dict[str, Any]
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """Read a file and check it against its seal, itself and its path.
-
-        Raises `UserError`, in one line, for a file that is missing, of another version, changed
-        after it was written, incomplete, or in another place than it says.
-        """
+        """Raises `UserError` for a file that is missing, of another version, changed after it was
+        written, incomplete, or in another place than it says."""
         content = read_json(path)
-        if not isinstance(content, dict):
-            raise UserError(f"{path} is no JSON object; {REMEDY}")
-        if content.get(VERSION) != SCHEMA:
-            version = f"schema {content.get(VERSION)!r}, not {SCHEMA}"
-            raise UserError(f"{path} was made by another version ({version}); {REMEDY}")
+        if not isinstance(content, dict) or content.get(VERSION) != SCHEMA:
+            raise UserError(f"{path} was made by another version of the code; {REMEDY}")
         if sealed(content)[SEAL] != content.get(SEAL):
             raise UserError(f"{path} was changed after it was written; {REMEDY}")
         fields = {key: value for key, value in content.items() if key not in (SEAL, VERSION)}
-        record = _validated(cls, fields, path)
+        record = cls.parse(fields, path)
         record._check_place(path)
         return record
 
@@ -76,20 +75,16 @@ class Record(Part):
         write_json(path, self.content())
 
     def _check_place(self, path: str | Path) -> None:
-        place, kind = place_of(path), type(self).__name__.removesuffix("File").lower()
-        if place.kind != kind:
-            raise UserError(f"{path} is the path of another kind of result, not of {kind}")
-        for key in self.PLACED:
-            lies, says = str(getattr(place, key)), getattr(self, key)
-            if lies != says:
+        place = place_of(path)
+        for key in ("model", "domain", "recipe", "task", "hardware", "format", "engine"):
+            lies, says = str(getattr(place, key) or ""), getattr(self, key, None)
+            if lies and lies != says:
                 raise UserError(f"{path} says {key} {says!r} but lies under {lies!r}; {REMEDY}")
 
 
 class OfRecipe(Record):
-    """A record about a checkpoint: its recipe as text, and the keys of the chain it belongs to.
-
-    Of a dropping at once `criterion` is the rule and `step` all its sublayers.
-    """
+    """A record about a checkpoint, and keys of the chain it belongs to. Of a dropping at once
+    `criterion` is the rule and `step` all its sublayers."""
 
     recipe: str
     seed: int  # of the run that made it
@@ -114,7 +109,6 @@ class Evaluation(OfRecipe):
     """Answers of a checkpoint to the documents of one task; a free answer is right where it matches
     the reference exactly."""
 
-    PLACED = ("model", "domain", "recipe", "task")
     domain: str  # that the checkpoint was trained on
     task: str
     tested: str  # domain of the task
@@ -130,16 +124,6 @@ class Evaluation(OfRecipe):
     units_kept: int
     units_total: int
     stand_in: str | None = None  # what the documents are, if not the column's own data set
-
-
-class Pass(Part):
-    """A pass of training (`trimllm.train.PassRecord`): tokens without padding, loss in nats."""
-
-    documents: int
-    tokens: int
-    seconds: float
-    loss: float | None
-    trainable_parameters: int
 
 
 class HeldBackScore(Part):  # on documents that are neither trained nor reported on
@@ -166,7 +150,7 @@ class Epoch(Trained):
     ties: int | None  # candidates that equalled the last sublayer chosen; None without a drop
     margin: float | None  # score of the last sublayer chosen over the best one left
     scan: dict[str, Any]  # every score: `trimllm.scanning.to_record`
-    training: Pass
+    training: dict[str, Any]  # `trimllm.train.PassRecord`
     seconds: dict[Literal["scan", "train"], float]  # a scan of another job takes none
     held_back: HeldBackScore | None = None  # after the pass, before annealing
 
@@ -175,7 +159,7 @@ class Training(Trained):
     """Fine-tuning, full or sparse (`ratio` r), annealing, or a dropping at once."""
 
     trainable_blocks: list[int] | None  # None: all
-    passes: list[Pass]
+    passes: list[dict[str, Any]]  # `trimllm.train.PassRecord`
     held_back: list[HeldBackScore] = []  # after each pass; one without a pass
     kept_pass: int | None = None  # whose weights these are, from 0
     units_dropped: Units | None = None  # at once
@@ -193,7 +177,6 @@ class Compression(OfRecipe):
 class Export(OfRecipe):
     """Proof of an export (`trimllm.export`): what an engine says of it, against transformers."""
 
-    PLACED = ("model", "domain", "recipe", "format")
     domain: str
     format: str  # "gguf_q8_0", "padded", ...
     bytes: dict[str, int]  # of tensors, in all and by part; files that hold them, and as expected
@@ -203,74 +186,40 @@ class Export(OfRecipe):
 class ScanFile(Record):
     """The scan of the untrained model."""
 
-    PLACED = ("model", "domain")
     domain: str
     scan: dict[str, Any]  # `trimllm.scanning.to_record`
 
 
-class Quartiles(Part):
-    median: float  # of rounds, and the ends of its 95% interval
-    low: float | None = ABSENT
-    high: float | None = ABSENT
+class Throughput(OfRecipe):
+    """A measurement of `trimllm.throughput`; without a baseline it is of the full model itself.
+    Speeds have `median`, `low` and `high` of rounds (`trimllm.throughput.result`)."""
 
-
-class Sizes(Part):  # in bytes
-    units: int
-    total: int
-
-
-class Baseline(Part):  # the full model, measured in turn with another
-    bytes: Sizes
-
-
-class Timed(Part):
-    """Speeds and sizes of a model; without a baseline it is the full model itself."""
-
-    decode_tokens_per_second: Quartiles
-    prefill_tokens_per_second: Quartiles
-    baseline: Baseline | None = ABSENT
-    speedup: Quartiles | None = ABSENT
-    bytes: Sizes
-    units_kept: int
-    units_total: int
-
-
-class Throughput(OfRecipe, Timed):
-    """A measurement of `trimllm.throughput`."""
-
-    PLACED = ("hardware", "model", "recipe")
     hardware: str
     domain: str | None = None  # of a checkpoint
     pattern: str | None = None  # of a shape, in words
     random_weights: bool  # whether it is a shape
+    decode_tokens_per_second: dict[str, Any]
+    prefill_tokens_per_second: dict[str, Any]
+    baseline: dict[str, Any] | None = ABSENT  # the full model, measured in turn
+    speedup: dict[str, Any] | None = ABSENT
+    bytes: dict[str, int]
+    units_kept: int
+    units_total: int
     share_of_copy: float
     peak_memory_bytes: int
 
 
-class InEngine(Timed):
-    """A model in an engine's format and a batch size."""
-
-    recipe: str
-    format: str
-    batch: int
-    version: str  # of the engine, in words
-    kernel: str
-    precision: str
-    proof: dict[str, Any] | None  # of an export: against transformers
-    prefill_speedup: Quartiles | None = ABSENT
-
-
 class Engines(Record):
-    """Full and trimmed models in one engine, timed in turn."""
+    """Full and trimmed models in one engine, timed in turn; each as in `Throughput`, with recipe,
+    format, batch size, `version`, `kernel` and `precision` in words, and `proof` of an export."""
 
-    PLACED = ("hardware", "model", "engine")
     hardware: str
     engine: str
     domain: str
     seed: int
     threads: int
     device: str
-    measured: list[InEngine]
+    measured: list[dict[str, Any]]
 
 
 class Split(Part):
@@ -290,27 +239,15 @@ class DataReport(Part):
     @classmethod
     def read(cls, path: str | Path) -> Self:
         """Raises `UserError` for a file that is missing, or is no such report."""
-        return _validated(cls, read_json(path), path)
-
-
-class Answer(Part):
-    """A held-back document of one's own data, and what a checkpoint answers."""
-
-    prompt: str
-    message: str | None = None  # in its place, of a chat
-    right: str  # the answer that is right, of free ones the reference
-    answer: str  # the choice that it takes, or what it writes
-    correct: bool  # of free answers: equal up to letter case and punctuation
-    f1: float | None = None  # of the words of free answers, 0 to 1
+        return cls.parse(read_json(path), path)
 
 
 class Answers(OfRecipe):
     """What a checkpoint answers to a few held-back documents of one's own data, and how well it
     still knows other text (`trimllm_paper.own.answers`)."""
 
-    PLACED = ("model", "recipe")
     domain: str
-    documents: list[Answer]
+    documents: list[dict[str, Any]]  # prompt, message of a chat, right, answer, correct, F1
     perplexity: float  # of the neutral text, and its tokens
     tokens: int
 
@@ -331,7 +268,6 @@ class Candidate(Part):
 class Choice(Record):
     """Which checkpoint was chosen, of which, and why (`trimllm_paper.own.choice`)."""
 
-    PLACED = ("model",)
     domain: str
     hardware: str  # where speed was measured
     format: str  # of the export
@@ -344,18 +280,3 @@ class Choice(Record):
     @property
     def chosen(self) -> Candidate:
         return next(one for one in self.candidates if one.recipe == self.recipe)
-
-
-P = TypeVar("P", bound=Part)
-
-
-def _validated(kind: type[P], content: Any, path: str | Path) -> P:
-    """Content as a record. Raises `UserError` for the first field that is wrong, in one line."""
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-    name = ".".join(map(str, first["loc"]))
-    wrong = f"`{name}` is {first['input']!r:.60}: {first['msg'][:1].lower()}{first['msg'][1:]}"
-    problem = f"lacks `{name}`" if first["type"] == "missing" else wrong
-    raise UserError(f"{path}: {problem}; {REMEDY}")

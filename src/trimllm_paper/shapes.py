@@ -20,13 +20,8 @@ RANDOM = "random-"
 
 
 def pattern_units(folder: str | Path) -> Chain:
-    """What a chain dropped, in order, from the records of its epochs.
-
-    Args:
-        folder: `.../models/MODEL/DOMAIN/trim_NAME`, which holds `state_KK/epoch.json`.
-
-    Raises `UserError` where there is no such chain.
-    """
+    """What a chain dropped, in order, from its folder `.../trim_NAME` with `state_KK/epoch.json`.
+    Raises `UserError` where there is no such chain."""
     epochs = [Epoch.read(path) for path in kept_runs.glob(folder, "state_*/epoch.json")]
     epochs.sort(key=lambda epoch: epoch.parsed.dropped)
     order = [unit for epoch in epochs for unit in epoch.units_dropped]
@@ -45,10 +40,8 @@ def in_words(name: str, pattern: float | str) -> str:
 def subject_of(
     shape: str, recipe: Recipe, patterns: Mapping[str, float | str], **options: Any
 ) -> Subject:
-    """The subject of a shape's recipe, with further attributes of `Subject`.
-
-    Raises `UserError` for a recipe of another kind and for a pattern that cannot drop so many.
-    """
+    """The subject of a shape's recipe, with further attributes of `Subject`. Raises `UserError` for
+    a recipe of another kind and for a pattern that cannot drop so many."""
     pattern, units = patterns.get(recipe.name or ""), None
     if recipe.is_trimmed and recipe.keep and pattern is not None:
         dropped = pattern_units(pattern) if isinstance(pattern, str) else pattern
@@ -62,12 +55,8 @@ def subject_of(
 
 
 def refuse_untimed(jobs: Iterable[tuple[str, Mapping[str, str]]], section: Any) -> None:
-    """Raise `UserError` if a shape of this run cannot be timed with its compressor.
-
-    Args:
-        jobs: rule and wildcards of each job that is about to run.
-        section: `throughput` of the configuration.
-    """
+    """Raise `UserError` if a job (rule and wildcards) that is about to run times a shape with a
+    compressor that is not installed; `section`: `throughput` of the configuration."""
     for rule, wildcards in jobs:
         if rule != "measure" or not wildcards["model"].startswith(RANDOM):
             continue

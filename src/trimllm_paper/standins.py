@@ -23,16 +23,13 @@ from trimllm.data.document import bare
 from trimllm.data.rows import Row, RowError
 
 CHOICES = 4
-NEAR = 100
-"""Rows before and after one, from which its wrong choices are drawn."""
-WORDS = (9, 16)
-"""Words of a sentence that is cut in two, at least and at most."""
-END = 5
-"""Words that are to be chosen: as many of every sentence, so that their number tells nothing."""
+NEAR = 100  # rows before and after one, from which its wrong choices are drawn
+WORDS = (9, 16)  # of a sentence that is cut in two, at least and at most
+END = 5  # words to choose: as many of every sentence, so that their number tells nothing
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _STOP = re.compile(r"(?<=[a-z0-9)][.?!])\s+(?=[A-Z])")
+# An abbreviation at the end, or a name as short: the sentence goes on.
 _SHORT = re.compile(r"\b(?:[A-Z][a-z]{0,4}|vs?|etc|al|cf|no|pp?|e\.g|i\.e|[ap]\.m)\.$")
-"""An abbreviation at the end, or a name as short: the sentence goes on."""
 
 
 def answers(rows: Sequence[Row], spec: Mapping[str, Any], rng: random.Random) -> list[Row | str]:

@@ -106,11 +106,10 @@ class Targets:
 
     def timings(self) -> list[str]:
         """Measurements of throughput: this machine's, and those copied here from others."""
-        recipes = needed_timings(self.tables)
-        mine = (self.paths.throughput(self.hardware, *one) for one in recipes)
+        mine = [self.paths.throughput(self.hardware, *one) for one in needed_timings(self.tables)]
         there = kept_runs.glob(Path(self.paths.results, "throughput"), "**/*.json")
-        others = (str(f) for f in there if place_of(f).hardware != self.hardware)
-        return [*self._present(mine), *others]
+        others = [str(file) for file in there if place_of(file).hardware != self.hardware]
+        return self._present(mine) + others
 
     def in_engines(self, *, measured: bool = False) -> list[str]:
         """Measurements in engines: this machine's in those that are installed, and all that lie
@@ -128,15 +127,15 @@ class Targets:
         """Files, each once; of a kept run those that were kept."""
         return [f for f in dict.fromkeys(files) if not self.kept or kept_runs.is_file(f)]
 
-    def _pooled(self, files: Files, part: str = "") -> Files:
-        """The same files of all seeds, as far as their paths have a part."""
-        start, seeds = f"{self.paths.results}/", map(os.path.normpath, self.config.replicates)
-        folders = [self.paths.results, *seeds]
+    def _pooled(self, files: Files) -> Files:
+        """The same files of all seeds."""
+        own = f"{self.paths.results}/"
+        folders = [self.paths.results, *map(os.path.normpath, self.config.replicates)]
         return {
             kind: self._present(
-                f"{folder}/{f.removeprefix(start)}" for folder in folders for f in own if part in f
+                f"{folder}/{f.removeprefix(own)}" for folder in folders for f in one
             )
-            for kind, own in files.items()
+            for kind, one in files.items()
         }
 
     # ---- inputs of tables, figures, claims -----------------------------------------------------
@@ -170,20 +169,22 @@ class Targets:
             files["epochs"] = self.chains(models, self.compared, names, self.smallest)
         if spec.blocks != "machine" and not timed:
             files["evaluations"] = self.answers([name])
-        measured = spec.blocks in ("machine", "both")
-        return self._pooled(files) | ({"throughput": self.timings()} if measured else {})
+        files = self._pooled(files)
+        if spec.blocks in ("machine", "both"):
+            files["throughput"] = self.timings()
+        return files
 
     def figure(self, figure: str, model: str) -> Files:
         """Results that a figure of a model shows, of all seeds; speed is of one."""
-        files: Files = {}
         if figure in ("figure1", "figure2", "readme"):
-            files["evaluations"] = self.accuracies(model)
-        if figure in ("figure3", "figure4"):
-            files["epochs"] = self.main_chains()
+            files = {"evaluations": self.accuracies(model)}
+        else:
+            files = {"epochs": self.main_chains()}
         if figure == "figure4":
             files["trainings"] = self.trainings(self.main_models, self.config.domain_specs)
+        of_model = {kind: [f for f in one if f"/{model}/" in f] for kind, one in files.items()}
         timings = {"throughput": self.timings()} if figure == "figure2" else {}
-        return self._pooled(files, f"/{model}/") | timings
+        return self._pooled(of_model) | timings
 
     def claims(self) -> Files:
         """Results that claims judge: all that tables and figures show; of all seeds but for speed.
@@ -194,9 +195,10 @@ class Targets:
         answers += self.answers(["table3", "table6", "table4", "table5"])
         trainings = self.trainings(self.main_models, self.config.domain_specs)
         files = {"evaluations": answers, "epochs": self.main_chains(), "trainings": trainings}
-        engines = self.in_engines(measured=True)
-        speed = {"throughput": self.timings()} | ({"engines": engines} if engines else {})
-        return self._pooled(files) | speed
+        files = self._pooled(files) | {"throughput": self.timings()}
+        if engines := self.in_engines(measured=True):
+            files["engines"] = engines
+        return files
 
     # ---- one's own data ------------------------------------------------------------------------
 
@@ -204,10 +206,8 @@ class Targets:
         """The report of every model. Raises `UserError` where no requirements are configured, or
         the engine of the export is not installed."""
         if self.config.own is None:
-            raise UserError(
-                "the configuration has no section `own` with requirements; "
-                "`trimllm start my.jsonl --model MODEL` writes one"
-            )
+            remedy = "`trimllm start my.jsonl --model MODEL` writes one"
+            raise UserError(f"the configuration has no section `own` with requirements; {remedy}")
         require_engine(self.config.own.export)
         return [self.paths.chosen(model, "report.html") for model in self.config.models]
 

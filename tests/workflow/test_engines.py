@@ -24,8 +24,8 @@ def test_table_engines_of_a_finished_run(copy: Path) -> None:
     for engine, format in (("transformers", "transformers"), ("llama_cpp", "gguf_f16")):
         found = Engines.read(folder / f"{engine}.json")
         assert found.interleaved and found.provenance["config_hash"] and found.domain == "lexglue"
-        names = [(one.recipe, one.format, one.batch) for one in found.measured]
+        names = [(one["recipe"], one["format"], one["batch"]) for one in found.measured]
         assert names == [(recipe, format, 1) for recipe in ("full_ft", "trim_paper/drop_06")]
-    assert found.measured[0].proof["largest_difference"] < 0.05
+    assert found.measured[0]["proof"]["largest_difference"] < 0.05
     rows = list(csv.DictReader((copy / "results/tables/table_engines.csv").open()))
     assert any(row["column"] == "share_decode" and float(row["value"] or 0) > 0 for row in rows)

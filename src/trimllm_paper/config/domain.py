@@ -97,8 +97,7 @@ class Cleaning(Section):
 
 class Construct(Section):
     kind: Kind | None = key(
-        "own: the row's choices; label: its class; answer, continuation: other rows'.",
-        None,
+        "own: the row's choices; label: its class; answer, continuation: other rows'.", None
     )
     labels: Labels | None = key("For `label`: choice and class; null: all classes.", None)
     choices: int | None = key("Number of choices; null: 4, or all labels.", None, ge=2)
@@ -183,20 +182,20 @@ class Domain(Section):
         """Whether a test has free answers, which evaluations generate."""
         return any(self.free(getattr(test, "set", None)) for test in self.tests.values())
 
-    def _sources(self, name: str) -> list[str]:
-        """What the sources of all sets have under a key, each once."""
-        every = [source for one in self.sets.values() for source in one.sources]
-        return list(dict.fromkeys(getattr(one, name) for one in every if hasattr(one, name)))
+    @property
+    def _sources(self) -> list[Source]:
+        return [source for one in self.sets.values() for source in one.sources]
 
     @property
     def wheels(self) -> list[str]:
         """Wheels that the domain is read from."""
-        return self._sources("wheel")
+        return [*dict.fromkeys(one.wheel for one in self._sources if isinstance(one, WheelRows))]
 
     @property
     def files(self) -> list[str]:
         """Local files that the domain is read from, environment variables filled in."""
-        return [os.path.expanduser(os.path.expandvars(file)) for file in self._sources("file")]
+        files = dict.fromkeys(one.file for one in self._sources if isinstance(one, FileRows))
+        return [os.path.expanduser(os.path.expandvars(file)) for file in files]
 
     def problems(self) -> Iterator[Problem]:
         """Sets that do not exist; fields that do not fit the construction."""
@@ -206,16 +205,12 @@ class Domain(Section):
             if name not in (None, *self.sets):
                 yield path, f"no set of this domain ({listed(self.sets)})"
         for name, one in self.sets.items():
-            kind, path = kind_of(self.raw["sets"][name]), ["sets", name]
             for source in one.sources:
                 fields = source.named or one.named
-                if isinstance(source, TaskRows):
-                    if kind != "own":
-                        yield [*path, "construct", "kind"], "a task has its own choices"
-                elif (source.format or one.format) == "messages":
-                    if kind != "free":
-                        yield [*path, "construct", "kind"], "format: messages needs kind: free"
-                elif fields is None:
-                    yield [*path, "fields"], "missing (or format: messages)"
-                elif kind == "free" and fields.answer is None:
-                    yield [*path, "fields", "answer"], "missing: construct.kind is free"
+                if isinstance(source, TaskRows) or (source.format or one.format) == "messages":
+                    continue
+                if fields is None:
+                    yield ["sets", name, "fields"], "missing (or format: messages)"
+                elif self.free(name) and fields.answer is None:
+                    problem = "missing: construct.kind is free"
+                    yield ["sets", name, "fields", "answer"], problem

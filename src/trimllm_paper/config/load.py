@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -32,8 +31,6 @@ S = TypeVar("S", bound=Section)
 Files = Sequence[str | Path]
 MISSING = object()
 """Stands for the value of a key that is not there."""
-MESSAGES = {"missing": "missing"} | dict.fromkeys(("dict_type", "model_type"), "must be a mapping")
-"""Plainer texts than pydantic's, by its type of error."""
 
 
 class ConfigError(UserError):
@@ -53,6 +50,14 @@ def value_at(document: Any, path: Sequence[Any]) -> Any:
         return MISSING
 
 
+def source_of(path: Sequence[Any], value: Any, files: Files) -> str:
+    """The last file that has a value (or none) at a path, else the command line."""
+    for file in reversed(files):
+        if value_at(read_yaml(file), path) == value:
+            return str(file)
+    return COMMAND_LINE
+
+
 def validated(kind: type[S], document: Any, files: Files) -> S:
     """A document as a model; the first mistake in it is raised as `ConfigError`."""
     try:
@@ -62,25 +67,15 @@ def validated(kind: type[S], document: Any, files: Files) -> S:
     # An unknown key, since it leaves another one missing; else the deepest: a union reports each
     # member that fails.
     error = min(errors, key=lambda one: (one["type"] != UNKNOWN, -len(one["loc"])))
-    steps, path = error["loc"], list[Any]()
-    for step in steps:  # members of unions are steps of pydantic's, but no keys
-        if value_at(document, [*path, step]) is not MISSING:
+    path = list[Any]()
+    for step in error["loc"]:  # members of unions are steps of pydantic's, but no keys
+        if error["type"] == "missing" or value_at(document, [*path, step]) is not MISSING:
             path.append(step)
-    path += steps[-1:] if error["type"] == "missing" else error.get("ctx", {}).get("path", ())
-    value = path.pop() if steps[-1:] == ("[key]",) else value_at(document, path)
-    message = re.sub(r"^\w+ should", "must", error["msg"].removeprefix("Value error, "))
-    problem = MESSAGES.get(error["type"], message)
+    if error["type"] == UNKNOWN:
+        path.append(error["ctx"]["key"])
+    value = value_at(document, path)
+    problem = error["msg"].removeprefix("Value error, ")
     raise ConfigError(source_of(path, value, files), path, value, problem)
-
-
-def source_of(path: Sequence[Any], value: Any, files: Files) -> str:
-    """The last file that has a value, or a key, at a path; else the command line."""
-    for file in reversed(files):
-        there = value_at(read_yaml(file), path)
-        is_key = isinstance(there, dict) and isinstance(value, str) and value in there
-        if there == value or is_key:
-            return str(file)
-    return COMMAND_LINE
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -105,11 +100,7 @@ def load(raw: dict[str, Any], files: Files) -> Config:
         raw: what Snakemake read from files and the command line; not changed.
         files: the files that it was read from, later ones override; named in errors.
 
-    Returns:
-        All defaults filled in; `domain_specs` and `tested` hold the domain files.
-
-    Raises:
-        ConfigError: the first mistake, in one line.
+    Raises `ConfigError` for the first mistake.
     """
     config = validated(Config, raw, files)
     patterns = config.throughput.patterns
@@ -119,11 +110,7 @@ def load(raw: dict[str, Any], files: Files) -> Config:
             patterns[key] = next(filter(kept_runs.is_folder, places), pattern)
     for path, problem in chain(_read_domains(config), check.problems(config)):
         value = value_at(raw, path)
-        where = source_of(path, value, files)
-        if value is MISSING:
-            where = f"{[COMMAND_LINE, *files][-1]} (by default)"
-            value = value_at(config.model_dump(mode="json"), path)
-        raise ConfigError(where, path, value, problem)
+        raise ConfigError(source_of(path, value, files), path, value, problem)
     return config
 
 
@@ -139,25 +126,21 @@ def read_domain(path: Path) -> Domain:
 
 def _read_domains(config: Config) -> Iterator[Problem]:
     """Read the domain files that a configuration names; problems of these names and files."""
-    folders = [root / config.domains_folder for root in (Path(), PROJECT)]
+    folders = dict.fromkeys([Path(config.domains_folder), PROJECT / config.domains_folder])
     files = {file.stem: file for one in reversed(folders) for file in kept_runs.glob(one, "*.yaml")}
     near, of_tables = config.tables.near, config.tables.domains or []
-    named: list[tuple[list[Any], str]]
-    named = [(["domains", index], name) for index, name in enumerate(config.domains)]
+    named: list[tuple[list[Any], str]] = []
+    named += [(["domains", index], name) for index, name in enumerate(config.domains)]
     named += [(["tables", "domains", index], name) for index, name in enumerate(of_tables)]
-    named += [(["tables", "near", of], name) for of, name in near.items()]
+    named += [(["tables", "near", of], name) for of, other in near.items() for name in (of, other)]
     for key, name in named:
         if name not in files:
-            places = " or ".join(dict.fromkeys(map(str, folders)))
+            places = " or ".join(map(str, folders))
             yield key, f"unknown domain; no {name}.yaml in {places} ({listed(files)})"
-    for of in near:
-        if of not in files:
-            yield ["tables", "near", of], f"{of} is not among `domains`"
     # A run of fewer domains need not repeat this in the keys of `tables`.
     of_tables[:] = [name for name in of_tables if name in config.domains]
     for other in {*near} - {*config.domains}:
         del near[other]
-    # A model's evaluations lie in one folder, whichever domain a task belongs to.
     owner: dict[str, str] = {}
     for key, name in named:
         if name not in (*config.domains, *near.values()) or name in config.tested:
@@ -165,20 +148,13 @@ def _read_domains(config: Config) -> Iterator[Problem]:
         config.tested[name] = domain = read_domain(files[name])
         if domain.train is None and key[0] == "domains":
             yield key, "has no training set; it can stand under tables.near only"
-        yield from ((key, problem) for problem in _missing_data(domain, config))
+        # Kept results need no documents: their hashes are enough.
+        for file in () if kept_runs.is_kept(config.results) else domain.files:
+            if not os.path.isfile(file):
+                yield key, f"reads file {file}, which does not exist"
+        for wheel in {*domain.wheels} - {*config.wheels}:
+            yield key, f"reads wheel {wheel!r}, not among `wheels` ({listed(config.wheels)})"
+        # A model's evaluations lie in one folder, whichever domain a task belongs to.
         for task in domain.tests:
             if owner.setdefault(task, name) != name:
                 yield key, f"its test {task} is also one of {owner[task]}; rename one of them"
-
-
-def _missing_data(domain: Domain, config: Config) -> Iterator[str]:
-    """Files and wheels that a domain is read from and that are not there."""
-    # Kept results need no documents: their hashes are enough.
-    for file in () if kept_runs.is_kept(config.results) else domain.files:
-        if not os.path.isfile(file):
-            unset = re.search(r"\$\{?(\w+)", file)
-            why = f": {unset[1]} is not set in the environment" if unset else ""
-            yield f"reads file {file}, which does not exist{why}"
-    for wheel in domain.wheels:
-        if wheel not in config.wheels:
-            yield f"reads wheel {wheel!r}, not among `wheels` ({listed(config.wheels)})"

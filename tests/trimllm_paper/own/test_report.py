@@ -44,7 +44,7 @@ def write_records(
         documents = [
             {"prompt": f"Question: {i} < {i + 1}?\nAnswer:", "right": "yes", "correct": correct}
             | {"answer": "yes" if correct else "no"}
-            | ({"message": f"What is {i}?", "f1": 0.8} if free else {})
+            | ({"message": f"What is {i}?", "f1": 0.8} if free else {"message": None})
             for i, correct in enumerate(right)
         ]
         about = common | chain_keys(recipe) | {"recipe": recipe, "seed": 0}
@@ -92,8 +92,10 @@ def test_it_says_what_the_records_say(tmp_path: Path) -> None:
     assert shown[CHAIN[0]].megabytes == 119 and shown[CHAIN[1]].megabytes == 98
     assert shown["pretrained"].candidate.tokens_per_second == 20
     assert {r: row.perplexity for r, row in shown.items()} == PERPLEXITY | {CHAIN[1]: None}
-    assert [chosen.correct for _, chosen in found["documents"]] == [i % 3 != 0 for i in range(20)]
-    assert all(full.correct for full, _ in found["documents"])
+    assert [chosen["correct"] for _, chosen in found["documents"]] == [
+        i % 3 != 0 for i in range(20)
+    ]
+    assert all(full["correct"] for full, _ in found["documents"])
     assert dict(found["spent"])["full fine-tuning"] == 1  # two passes of 30 s
     assert found["serve"]["Serve it with this project"] == f"trimllm serve {tmp_path}"
 

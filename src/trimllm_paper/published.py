@@ -87,10 +87,13 @@ def accuracies(block: str, domain: str, column: str = "") -> dict[str, float]:
 
 def contradictions(table: str = "") -> list[dict[str, Any]]:
     """Numbers of the paper that cannot both be right: all, or those in a table."""
-    every: list[dict[str, Any]] = _CONTENT["contradictions"]
-    return [one for one in every if any(place.startswith(table) for place in one["numbers"])]
+    return [
+        one
+        for one in _CONTENT["contradictions"]
+        if not table or any(place.split("/")[0] == table for place in one["numbers"])
+    ]
 
 
 def claims() -> list[dict[str, Any]]:
     """The paper's headline sentences, to be checked on our own measurements."""
-    return _CONTENT["claims"]
+    return list(_CONTENT["claims"])

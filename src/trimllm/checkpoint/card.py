@@ -15,7 +15,9 @@ from trimllm.base.names import GGUF_FAMILIES
 from trimllm.sublayers import family_of
 
 FILE = "README.md"
-SUBLAYERS = """{kept} of {all} attention and MLP sublayers are left (`#`).
+SUBLAYERS = """## Sublayers
+
+{kept} of {all} attention and MLP sublayers are left (`#`).
 Where one was dropped (`.`) the residual stream passes unchanged.
 
 ```
@@ -92,16 +94,16 @@ def write(
     )
     by = " by [TrimLLM](https://arxiv.org/abs/2412.11242)" if picture else ""
     base = facts.base_model or facts.base_label or "another model"
-    text = [f"A {config['num_hidden_layers']}-block {family} model, made{by} from {base}."]
-    text += [f"Recipe: `{facts.how}`."] if facts.how else []
-    text += [f"Data: {facts.data}."] if facts.data else []
-    text += [f"Licence of the base model: {facts.license}."] if facts.license else []
+    text = f"A {config['num_hidden_layers']}-block {family} model, made{by} from {base}."
+    text += f" Recipe: `{facts.how}`." if facts.how else ""
+    text += f" Data: {facts.data}." if facts.data else ""
+    text += f" Licence of the base model: {facts.license}." if facts.license else ""
     # Not the folder's name: equal models have equal bytes, whatever their folder.
     name = facts.name or f"{'Trimmed' if picture else 'Fine-tuned'} {family}"
-    parts = [f"---\n{data}\n---", f"# {name}", " ".join(text)]
+    parts = [f"---\n{data}\n---", f"# {name}", text]
     if picture:
         count = {"kept": len(config["units"]), "all": 2 * config["original_num_hidden_layers"]}
-        parts += ["## Sublayers", SUBLAYERS.format(picture=picture, **count)]
+        parts.append(SUBLAYERS.format(picture=picture, **count))
     if facts.measured:
         parts += ["## Measured", "\n".join(f"- {line}" for line in facts.measured)]
     parts += ["## How to load it", how or loading(config)]

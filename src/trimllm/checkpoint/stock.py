@@ -1,8 +1,4 @@
-"""A trimmed model as a stock one, and back, since compressors know whole models only.
-
-In `to_stock` every missing sublayer is a stock module with a zero output projection, so the model
-computes exactly the same. `strip` removes the tensors of these sublayers again, by name.
-"""
+"""A trimmed model as a stock one, and back, since compressors know whole models only."""
 
 from __future__ import annotations
 
@@ -58,11 +54,8 @@ def unwritten(config: Any, dtype: torch.dtype) -> nn.Module:
 
 @torch.no_grad()
 def to_stock(model: nn.Module, seed: int = 0) -> nn.Module:
-    """A stock model that computes what `model` does and shares its weights.
-
-    Missing sublayers are random (their inputs are real, so a compressor's statistics are finite) up
-    to their output projections, which are zero.
-    """
+    """A stock model that computes what `model` does and shares its weights. Missing sublayers are
+    random (a compressor's statistics are finite) up to their output projections, which are zero."""
     stock = unwritten(stock_config(model.config), model.dtype).to(model.device)
     stock.load_state_dict(model.state_dict(), strict=False, assign=True)
     stock.tie_weights()

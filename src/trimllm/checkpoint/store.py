@@ -7,13 +7,13 @@ runs the modeling file beside the weights.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import parse_local_safetensors_file_metadata
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -27,8 +27,7 @@ from trimllm.sublayers.families import write_code
 
 logging.disable_progress_bar()  # of transformers, beside our own
 
-# Never split: one declared output per checkpoint, whatever its size.
-ONE_FILE = "1000000GB"
+ONE_FILE = "1000000GB"  # never split: one declared output per checkpoint
 # Starts of names of files that `write_tensors` copies: not manifest, card and records, which
 # describe the source itself.
 COPIED = (
@@ -106,11 +105,7 @@ def load(
 
 
 def save(
-    model: nn.Module,
-    tokenizer: Any,
-    directory: str | Path,
-    *,
-    dtype: str | torch.dtype | None = None,
+    model: nn.Module, tokenizer: Any, directory: str | Path, dtype: str | torch.dtype | None = None
 ) -> Path:
     """Write a checkpoint, plain or trimmed, atomically; an older one is replaced at the end.
 
@@ -225,12 +220,8 @@ def bytes_by_part(path: str | Path) -> dict[str, int]:
     """Bytes of a checkpoint's tensors: "total", and of these "embeddings" (with the head)."""
     parts = {"total": 0, "embeddings": 0}
     for file in Path(path).glob("*.safetensors"):
-        # Eight bytes of length, then JSON: names and places of the tensors.
-        with file.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        header.pop("__metadata__", None)
-        for name, entry in header.items():
-            begin, end = entry["data_offsets"]
+        for name, tensor in parse_local_safetensors_file_metadata(file).tensors.items():
+            begin, end = tensor.data_offsets
             parts["total"] += end - begin
             if any(part in name for part in ("embed_", "lm_head", ".project_")):
                 parts["embeddings"] += end - begin
@@ -238,5 +229,6 @@ def bytes_by_part(path: str | Path) -> dict[str, int]:
 
 
 def weight_bytes(path: str | Path) -> int:
-    """Bytes of the stored weights of a checkpoint."""
-    return sum(file.stat().st_size for file in Path(path).glob("*.safetensors"))
+    """Bytes of the files with the weights of a checkpoint or an export."""
+    paths = [*Path(path).glob("*.safetensors"), *Path(path).glob("*.gguf")]
+    return sum(one.stat().st_size for one in paths)

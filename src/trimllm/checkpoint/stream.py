@@ -1,9 +1,9 @@
 """A model larger than its device: weights of decoder layers are loaded only while they are used.
 
 Embeddings, final norm and head stay on the device. The modules of the layers are on torch's meta
-device; hooks read their weights from the checkpoint's safetensors, or from host
-memory, before a module runs and drop them after it. The bits are those of an ordinary model. A
-larger row budget (or token budget) reads less often, a smaller one needs less memory.
+device; hooks read their weights from the checkpoint's safetensors, or from host memory, before a
+module runs and drop them after it. The bits are those of an ordinary model. A larger row budget (or
+token budget) reads less often, a smaller one needs less memory.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ from trimllm.sublayers.modeling_trimllm import decoder_of
 
 
 class WeightFile:
-    """The weights of a checkpoint directory, read by name."""
+    """The weights of a checkpoint directory, read by name; and the hooks of a streamed model."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path, self.file_of = Path(path), dict[str, Any]()
-        self.hooks: list[Any] = []  # of a streamed model
+        self.path, self.file_of, self.hooks = Path(path), dict[str, Any](), list[Any]()
         for file in sorted(self.path.glob("*.safetensors")):
             try:
                 store = safe_open(file, "pt")
@@ -85,7 +84,7 @@ def _fill(
     """Replace parameters by their weights; ties stay ties."""
     filled = {}
     for old in parameters:
-        filled[id(old)] = nn.Parameter(read(old), requires_grad=old.requires_grad)
+        filled[id(old)] = nn.Parameter(read(old), old.requires_grad)
         filled[id(old)].stored_as = old.stored_as
     for module in model.modules():
         for leaf, old in module._parameters.items():
@@ -100,11 +99,8 @@ def stream_of(model: nn.Module) -> WeightFile | None:
 def materialize(
     model: nn.Module, dtype: torch.dtype | Callable[[nn.Parameter], torch.dtype]
 ) -> nn.Module:
-    """Make a streamed model an ordinary one, in place: every weight is read and stays.
-
-    Args:
-        dtype: of all weights, or a function of the parameter.
-    """
+    """Make a streamed model an ordinary one, in place, with weights of a type, or of that which a
+    function of the parameter gives."""
     if (weights := stream_of(model)) is not None:
         device = device_of(model)
 
@@ -141,7 +137,6 @@ def load_streamed(
     if (path / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(path, local_files_only=True)
     weights = decoder_of(model).weight_file = WeightFile(path)
-
     from_file = cache(weights.read) if place == "host" else weights.read
 
     def read(parameter: nn.Parameter) -> Tensor:

@@ -23,17 +23,14 @@ from trimllm.data.sources import read_source
 
 PROMPT = "Question: {question}\nAnswer:"
 WITH_CONTEXT = "{context}\n" + PROMPT
-CONVERSATION = "{question}\nAssistant:"
-"""Prompt of a conversation of several messages, for a model without a chat template."""
-EXAMPLES = 3
-"""Rows that an error or a report names."""
-REPEATED = "asked before"
-"""Why a `Construction` leaves out a row with the prompt of another: it is a duplicate."""
+CONVERSATION = "{question}\nAssistant:"  # for a model without a chat template
+EXAMPLES = 3  # rows that an error or a report names
+REPEATED = "asked before"  # why a `Construction` leaves out a row with the prompt of another
+# (rows in drawn order, set of the domain's YAML, generator) -> each row with its choices, or in
+# words why it is left out.
 Construction = Callable[[Sequence[Row], Mapping[str, Any], random.Random], list[Row | str]]
-"""(rows in drawn order, set of the domain's YAML, generator) -> each row with its choices, or in
-words why it is left out."""
+# Rows that must stay in one split, by `Row.group`, in the order in which splits take them.
 Groups = dict[str, list[Row]]
-"""Rows that must stay in one split, by `Row.group`, in the order in which splits take them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +54,7 @@ def read_set(
     *,
     shuffled: bool = True,
 ) -> Pool:
-    """The documents of a set of the domain's YAML, in drawn order unless told otherwise;
-    `constructions`: others than the library's."""
+    """The documents of a set of the domain's YAML; `constructions`: others than the library's."""
     rows, report = _read_rows(spec)
     rules = {**spec.get("construct", {}), "kind": kind_of(spec)}
     if rules["kind"] == "label" and not rules.get("labels"):
@@ -124,12 +120,8 @@ def kind_of(spec: Mapping[str, Any]) -> str:
 
 
 def tidy(text: str, rules: Mapping[str, Any]) -> str:
-    """Remove marks of its source, which could give the right choice away, from a text.
-
-    `rules`: `tidy` (single spaces, capital first letter, no blank or punctuation at the end), and
-    `first_characters` (cut between words). `RowError` leaves a text out: `without` (words),
-    `min_characters`, `max_characters`.
-    """
+    """Remove marks of its source, which could give the right choice away, from a text, by the rules
+    of a domain's YAML. `RowError` leaves the text out."""
     if rules.get("tidy"):
         text = re.sub(r"\s+", " ", text).strip()
         text = re.sub(r"[\s_:;.,?…]+$", "", text)
@@ -148,7 +140,7 @@ def tidy(text: str, rules: Mapping[str, Any]) -> str:
 
 
 def parts_of(row: Row, spec: Mapping[str, Any]) -> dict[str, str]:
-    """The prompt of a row, and what a template may name. `RowError` if the row is left out."""
+    """The prompt of a row, and what a template may name."""
     question = tidy(row.question, spec.get("question", {}))
     parts = {"question": question, "context": row.context, "answer": row.answer_text}
     default = CONVERSATION if len(row.messages) > 1 else WITH_CONTEXT if row.context else PROMPT
@@ -158,13 +150,8 @@ def parts_of(row: Row, spec: Mapping[str, Any]) -> dict[str, str]:
 def construct(
     rows: Iterable[Row | str], spec: Mapping[str, Any], rng: random.Random
 ) -> tuple[list[Row], Counter[str]]:
-    """Rows with their documents, and how many are left out for each reason.
-
-    Args:
-        rows: parsed rows, and reasons to leave a row out.
-        spec: a set of the domain's YAML, with the kind in `construct`.
-        rng: draws labels if not all are offered.
-    """
+    """Rows with their documents, and how many are left out for each reason. `rows`: parsed ones,
+    and reasons to leave a row out; `rng` draws labels if not all are offered."""
     constructed, left_out = [], Counter[str]()
     for row in rows:
         try:

@@ -21,15 +21,13 @@ from trimllm.data.document import all_free, write_documents
 from trimllm.data.rows import MAX_FAILED, Row
 
 TRAIN, HELD_BACK, CALIBRATION = "train", "held_back", "calibration"
+# Largest share of a training set, without tests, that is set aside: a small domain must keep
+# documents to train on. `OWN_SHARES`: of a calibration set of its own.
 SHARES = {HELD_BACK: 0.1, CALIBRATION: 0.25}
-"""Largest share of a training set, without tests, that is set aside: a small domain must keep
-documents to train on. `OWN_SHARES`: of a calibration set of its own."""
 OWN_SHARES = {HELD_BACK: 0.25, CALIBRATION: 1.0}
-FEWEST = {HELD_BACK: 4, CALIBRATION: 4, TRAIN: 8}
-"""Least documents of a split, unless limits ask for fewer."""
+FEWEST = {HELD_BACK: 4, CALIBRATION: 4, TRAIN: 8}  # documents, unless limits ask for fewer
 FEWEST_TESTED = 4
-GOLDEN = (5**0.5 - 1) / 2
-"""Its multiples, modulo 1, lie far apart, however many there are."""
+GOLDEN = (5**0.5 - 1) / 2  # its multiples, modulo 1, lie far apart, however many there are
 Limits = Mapping[str, int | None]
 Splits = dict[str, list[Row]]
 
@@ -43,9 +41,8 @@ def prepare(
     constructions: Mapping[str, Construction] | None = None,
     provenance: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Write {train,calibration,held_back,tests/TASK}.jsonl and report.json of a domain.
-
-    A domain without a training set has tests and a report only.
+    """Write {train,calibration,held_back,tests/TASK}.jsonl and report.json of a domain; without a
+    training set tests and report only.
 
     Args:
         spec: the domain as its YAML declares it, valid by its schema.
@@ -54,13 +51,9 @@ def prepare(
             `SHARES`). Training takes all that are left.
         constructions: others than the library's, by `construct.kind`.
 
-    Returns:
-        The report: rows read, left out and why; sizes and hashes of the files.
-
-    Raises:
-        UserError: a source is missing or corrupt, more than 5% of its rows do not parse, a
-            calibration document is a test document, or too few documents are left. Nothing is
-            written then.
+    Returns the report: rows read, left out and why; sizes and hashes of the files. Raises
+    `UserError`, and writes nothing, if a source is missing or corrupt, more than 5% of its rows do
+    not parse, a calibration document is a test document, or too few documents are left.
     """
     splits, report = _split(spec, constructions, seed, limits)
     documents = {split: [row.document for row in rows] for split, rows in splits.items()}

@@ -15,8 +15,8 @@ from typing import Any
 
 from trimllm.data.document import bare, normalised
 
+# Share of rows that may fail to parse, or of training documents that may be test documents.
 MAX_FAILED = 0.05
-"""Share of rows that may fail to parse, or of training documents that may be test documents."""
 ROLES = ("system", "user", "assistant")
 _LETTERED = re.compile(r"^[ \t]*\(?([A-Za-z])[.:)][ \t]+", re.MULTILINE)
 

@@ -26,18 +26,16 @@ from trimllm.base.errors import UserError
 from trimllm.data.rows import RowError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
-LONGEST = 1_000_000
-"""Characters of a CSV's field. A longer one lacks the quote at its end."""
+LONGEST = 1_000_000  # characters of a CSV's field; a longer one lacks the quote at its end
+# (place, row): a JSON object, a task's `Row`, or the `RowError` of a broken line.
 Numbered = list[tuple[str, Any]]
-"""(place, row): a JSON object, a finished document, or the `RowError` of a broken line."""
 
 
 class Read(NamedTuple):
-    """The rows of a source, and by name the sha256 of a file, the revision of a data set of the
-    hub, the version of a task."""
+    """The rows of a source."""
 
     rows: Numbered
-    sha256: dict[str, str]
+    sha256: dict[str, str]  # by name, of a file; or the revision of a data set, version of a task
 
 
 def read_source(source: Mapping[str, Any]) -> Read:
@@ -78,8 +76,7 @@ def _rows_of(path: Path) -> Numbered:
             return numbered(pyarrow.parquet.read_table(path).to_pylist(), name)
         text = path.read_bytes().decode("utf-8-sig")
         if kind == ".jsonl":
-            lines = text.removesuffix("\n").split("\n")
-            return numbered(map(_parsed, lines), name, ":")
+            return numbered(map(_parsed, text.removesuffix("\n").split("\n")), name, ":")
         if kind != ".json":
             return _csv_rows(text, name)
         content = json.loads(text)
@@ -104,27 +101,22 @@ def _parsed(line: str) -> Any:
 
 
 def _csv_rows(text: str, name: str) -> Numbered:
-    """Rows of a CSV as mappings of texts by the header's names, each with its last line. The
-    delimiter is the one of , ; and tab that the header has most of.
-
-    Raises `UserError`: no header, a name twice in it, or unbalanced quotes.
-    """
+    """Rows of a CSV as mappings of texts by the header's names, each with its last line; the
+    delimiter is the one of , ; and tab that the header has most of. `UserError`: no header, a name
+    twice in it, or unbalanced quotes."""
     csv.field_size_limit(LONGEST)
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: Numbered = []
-    end = 0
     try:
         names = reader.fieldnames = [field.strip() for field in reader.fieldnames or ()]
         if not all(names) or not 0 < len(names) == len({*names}):
             raise UserError(f"{name}:1: the header needs a name for each column, each once")
-        end = reader.line_num
         for row in reader:
-            end = reader.line_num
             broken = None in row or None in row.values()
             fault = RowError(f"not the {len(names)} fields that the header names")
-            rows.append((f"{name}:{end}", fault if broken else row))
+            rows.append((f"{name}:{reader.line_num}", fault if broken else row))
     except csv.Error as error:
-        place = f"{name}:{end + 1}"
+        place = f"after {rows[-1][0]}" if rows else f"{name}:1"
         raise UserError(f"{place}: not a row of a CSV ({error}); look for a quote there") from None
     return rows

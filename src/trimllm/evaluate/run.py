@@ -1,8 +1,8 @@
 """Evaluation by lm-evaluation-harness on files of documents.
 
 Metrics of free answers, each 0 to 1: lm-eval's `exact_match` (ignoring case and punctuation),
-SQuAD's F1 of common words, and ROUGE-L, the F1 of the longest common subsequence of words. ROUGE's
-words are those of `rouge_score`: Latin letters and digits.
+SQuAD's F1 of common words, and ROUGE-L, the F1 of the longest common subsequence of words (Latin
+letters and digits).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,20 +53,19 @@ class TrimLM(HFLM):
     def _loglikelihood_tokens(
         self, requests: Sequence[Any], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
-        by_prompt: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        numbers_of: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for number, (_, prompt, _) in enumerate(requests):  # texts, tokens of prompt and choice
-            by_prompt[tuple(prompt)].append(number)
+            numbers_of[tuple(prompt)].append(number)
         rows = [
             Row(prompt, tuple(tuple(requests[number][2]) for number in numbers))
-            for prompt, numbers in by_prompt.items()
+            for prompt, numbers in numbers_of.items()
         ]
         scored = score_rows(self.model, rows, token_budget=self.token_budget)
-        answers = {
-            number: answer
-            for numbers, one in zip(by_prompt.values(), scored, strict=True)
-            for number, *answer in zip(numbers, one.log_likelihoods, one.greedy, strict=True)
-        }
-        return [tuple(answers[number]) for number in range(len(requests))]
+        answers: list[Any] = [None] * len(requests)
+        for numbers, one in zip(numbers_of.values(), scored, strict=True):
+            for number, *answer in zip(numbers, one.log_likelihoods, one.greedy, strict=True):
+                answers[number] = tuple(answer)
+        return answers
 
 
 def evaluate(
@@ -106,11 +106,10 @@ def evaluate(
                 f"task {name}: free answers are generated, which takes the whole model in memory; "
                 "set compute.weights_on: device"
             )
-        shown = [rendered(tokenizer, one) for one in documents]
         if free:
-            measured = _free_answers(harness, name, documents, shown, answer_tokens)
+            measured = _free_answers(harness, name, documents, answer_tokens)
         else:
-            measured = _choices(harness, name, shown)
+            measured = _choices(harness, name, documents)
         n, right = len(documents), sum(measured["correct"])
         interval = binomtest(right, n).proportion_ci(method="wilson")
         results[name] = {
@@ -127,21 +126,22 @@ def evaluate(
     return results
 
 
-def _choices(harness: TrimLM, name: str, shown: list[Document]) -> dict[str, Any]:
+def _choices(harness: TrimLM, name: str, documents: Sequence[Document]) -> dict[str, Any]:
     """Answers by the choice with the highest summed log-likelihood."""
-    samples = _samples(harness, task_of(name, shown))
-    pairs = [(one, sample["filtered_resps"]) for one, sample in zip(shown, samples, strict=True)]
+    shown = [rendered(harness.tokenizer, one) for one in documents]
+    samples = samples_of(harness, name, shown)
     right = [(one.prompt, one.choices[one.answer]) for one in shown]
     tokens = sum(len(encode_pair(harness.tokenizer, *pair)[1]) for pair in right)
+    scores = [one["filtered_resps"][one["target"]][0] for one in samples]
     return {
-        "correct": [int(sample["acc"]) for sample in samples],
-        "chance": 100 * sum(1 / len(one.choices) for one in shown) / len(shown),
-        "answer_loss": -sum(float(scores[one.answer][0]) for one, scores in pairs) / max(1, tokens),
+        "correct": [int(one["acc"]) for one in samples],
+        "chance": 100 * sum(1 / len(one.choices) for one in documents) / len(documents),
+        "answer_loss": -sum(map(float, scores)) / tokens,
     }
 
 
 def _free_answers(
-    harness: TrimLM, name: str, documents: list[Document], shown: list[Document], max_tokens: int
+    harness: TrimLM, name: str, documents: Sequence[Document], max_tokens: int
 ) -> dict[str, Any]:
     """Generated answers, and the likelihood of the reference answers."""
     scored = score(harness.model, harness.tokenizer, documents, token_budget=harness.token_budget)
@@ -149,8 +149,12 @@ def _free_answers(
     loss = -sum(one.log_likelihoods[0] for one in scored) / sum(tokens)
     # Half of the positions are left to the prompt.
     max_tokens = min(max_tokens, max(tokens), max(1, harness.max_length // 2))
-    samples = _samples(harness, task_of(name, shown, max_tokens))
-    each = {metric: [float(sample[metric]) for sample in samples] for metric in METRICS}
+    shown = [rendered(harness.tokenizer, one) for one in documents]
+    compared = [
+        compare(sample["filtered_resps"][0], one.choices[0])
+        for sample, one in zip(samples_of(harness, name, shown, max_tokens), shown, strict=True)
+    ]
+    each = {metric: [one[metric] for one in compared] for metric in METRICS}
     means = {metric: 100 * sum(values) / len(values) for metric, values in each.items()}
     return {
         "correct": [round(value) for value in each.pop("exact_match")],
@@ -160,50 +164,32 @@ def _free_answers(
     }
 
 
-def _samples(harness: TrimLM, task: dict[str, Any]) -> list[dict[str, Any]]:
-    """The samples that lm-eval logs of a task, in order of the documents."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        # Not `simple_evaluate`, which reports the environment by `pip list`.
-        loaded = TaskManager(include_defaults=False).load([task])
-        results = lm_eval.evaluate(harness, loaded, bootstrap_iters=0, log_samples=True)
-    return sorted(results["samples"][task["task"]], key=lambda sample: sample["doc_id"])
-
-
-def task_of(
-    name: str, documents: Sequence[Document], max_tokens: int | None = None
-) -> dict[str, Any]:
-    """An lm-eval task over documents as a tokenizer's chat template renders them.
-
-    Args:
-        max_tokens: of generated answers; None for documents with choices.
-    """
-    rows = [{"prompt": d.prompt, "choices": [*d.choices], "answer": d.answer} for d in documents]
-    mean = {"aggregation": "mean", "higher_is_better": True}
-    metrics = ("acc",) if max_tokens is None else METRICS
-    task = {
+def samples_of(
+    harness: HFLM, name: str, documents: Sequence[Document], max_tokens: int | None = None
+) -> list[dict[str, Any]]:
+    """What lm-eval logs of a task over rendered documents, in their order; `max_tokens` of
+    generated answers."""
+    task: dict[str, Any] = {
         "task": name,
-        "custom_dataset": lambda **_: {"test": Dataset.from_list(rows)},
+        "custom_dataset": lambda **_: {"test": Dataset.from_list(list(map(asdict, documents)))},
         "test_split": "test",
         "num_fewshot": 0,
         "doc_to_text": "{{prompt}}",
         "target_delimiter": "",  # what follows the prompt brings its own leading space
-        "metric_list": [{"metric": metric, **mean} for metric in metrics],
         "metadata": {"version": 1},
     }
     if max_tokens is None:
-        choices = {"doc_to_choice": "choices", "doc_to_target": "answer"}
-        return task | choices | {"output_type": "multiple_choice"}
-
-    def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-        return compare(results[0], doc["choices"][0])
-
-    generation = {"until": ends_of(documents), "max_gen_toks": max_tokens, "do_sample": False}
-    return task | {
-        "output_type": "generate_until",
-        "doc_to_target": "{{choices[0]}}",
-        "generation_kwargs": generation,
-        "process_results": process_results,
-    }
+        task |= {"output_type": "multiple_choice"}
+        task |= {"doc_to_choice": "choices", "doc_to_target": "answer"}
+    else:
+        generation = {"until": ends_of(documents), "max_gen_toks": max_tokens, "do_sample": False}
+        task |= {"output_type": "generate_until", "generation_kwargs": generation}
+        task |= {"doc_to_target": "{{choices[0]}}"}
+    with contextlib.redirect_stderr(io.StringIO()):
+        # Not `simple_evaluate`, which reports the environment by `pip list`.
+        loaded = TaskManager(include_defaults=False).load([task])
+        results = lm_eval.evaluate(harness, loaded, bootstrap_iters=0, log_samples=True)
+    return sorted(results["samples"][name], key=lambda sample: sample["doc_id"])
 
 
 def ends_of(documents: Sequence[Document]) -> list[str]:

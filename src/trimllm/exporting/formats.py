@@ -12,27 +12,25 @@ from trimllm.base import workers
 from trimllm.base.errors import UserError
 
 QUANTIZED = ("q8_0", "q4_0")
+# Types of the matrices in a GGUF file; llama.cpp's `llama-quantize` makes others of an "f16".
 TYPES = ("f32", "f16", "bf16", *QUANTIZED)
-"""Types of the matrices in a GGUF file, by their names in llama.cpp; its own `llama-quantize` makes
-others of an "f16"."""
+# Formats of exports: GGUF for llama.cpp, a checkpoint for vLLM, and a stock model of full size for
+# every other engine.
 VARIANTS = (*(f"gguf_{kind}" for kind in TYPES), "vllm", "padded")
-"""Formats of exports: GGUF for llama.cpp, a checkpoint for vLLM, and a stock model of full size for
-every other engine."""
+# Compressors whose checkpoints transformers runs on kernels of their own.
 COMPRESSED = ("llm_int8", "gptq_int4", "awq_int4")
-"""Compressors whose checkpoints transformers runs on kernels of their own."""
 TRANSFORMERS, LLAMA, VLLM = ENGINES = ("transformers", "llama_cpp", "vllm")
+# Formats that are timed -> their engines: the checkpoint as it is, a compressed one, exports.
 FORMATS = {
     **dict.fromkeys((TRANSFORMERS, *COMPRESSED), TRANSFORMERS),
     **{name: LLAMA for name in VARIANTS if name.startswith("gguf")},
     VLLM: VLLM,
 }
-"""Formats that are timed -> their engines: the checkpoint as it is, a compressed one, exports."""
 WORKERS = Path(__file__).parent / "workers"
 
 
 def split_variant(variant: str) -> tuple[str, str]:
-    """Format and type ("" for none) of a name of `VARIANTS`: ("gguf", "q8_0"); `UserError` for
-    other names."""
+    """Format and type ("" for none) of a name of `VARIANTS`: ("gguf", "q8_0")."""
     if variant not in VARIANTS:
         raise UserError(f"no export format {variant!r} (there are: {', '.join(VARIANTS)})")
     name, _, kind = variant.partition("_")
@@ -74,15 +72,11 @@ def installed(engine: str, device: str = "cpu") -> bool:
 def start_engine(
     engine: str, path: str | Path, threads: int, name: str = "", **job: Any
 ) -> workers.Worker:
-    """Start llama.cpp or vLLM; leaving a `with` block of the result ends it.
+    """Start llama.cpp with a GGUF file, or vLLM with a checkpoint directory; leaving a `with` block
+    of the result ends it. `job`: further arguments of `Worker` in the engine's script.
 
-    Its script in `workers` defines `facts` (version, kernel), `answer(question)`, for the proof of
-    an export, and `time(prompts, generate)`: seconds of prompts and of the tokens that follow.
-
-    Args:
-        path: a GGUF file for llama.cpp, a checkpoint directory for vLLM.
-        name: in messages; by default the engine's.
-        job: further arguments of the script's `Worker`.
+    The `Worker` defines `facts` (version, kernel), `answer(question)`, for the proof of an export,
+    and `time(prompts, generate)`: seconds of prompts and of the tokens that follow.
     """
     python, variables = sys.executable, workers.environment(threads)
     if engine == VLLM:

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from gguf import GGMLQuantizationType as Type
 from gguf import TokenType
+from tokenizers.pre_tokenizers import Metaspace
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -35,36 +36,31 @@ from trimllm.sublayers import family_of
 from trimllm.sublayers.families import window_of
 from trimllm.sublayers.modeling_trimllm import decoder_of
 
-ZERO_CHANNELS = 32
-"""Width of the MLP in place of a missing one: a block of quantized numbers."""
-ROPE_TYPES = ("default", "linear", "llama3")
-"""Position scalings that are one factor for each frequency."""
-QWEN2 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-LLAMA_3 = QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
-SPLITS: dict[tuple[Any, ...], str] = {
-    (("ByteLevel", True),): "gpt-2",
-    (("Digits", True), ("ByteLevel", True)): "smollm",
-    (("Split", QWEN2), ("ByteLevel", False)): "qwen2",
-    (("Split", LLAMA_3), ("ByteLevel", False)): "llama-bpe",
+ZERO_CHANNELS = 32  # of the MLP in place of a missing one: a block of quantized numbers
+ROPE_TYPES = ("default", "linear", "llama3")  # one factor for each frequency
+# Words into which a pre-tokenizer splits the probe, in bytes -> llama.cpp's name of this way. The
+# proof of an export then compares the tokens of whole texts.
+PROBE = "It'S  1234 x!\n"
+SPLITS = {
+    "It ' S Ġ Ġ1234 Ġx ! Ċ": "gpt-2",
+    "It ' S ĠĠ 1 2 3 4 Ġx ! Ċ": "smollm",
+    "It 'S Ġ Ġ 1 2 3 4 Ġx !Ċ": "qwen2",
+    "It 'S Ġ Ġ 123 4 Ġx !Ċ": "llama-bpe",
 }
-"""Steps of a pre-tokenizer in tokenizer.json, each with its setting -> llama.cpp's name."""
-SETTINGS = ("use_regex", "individual_digits", "pattern")
 
 
 def check(config: Any, path: str | Path) -> None:
     """Raise `UserError` if `deci` does not compute what a model with this configuration does."""
-    family, why = family_of(config.model_type), None
+    family = family_of(config.model_type)
     if family not in GGUF_FAMILIES:
         why = f"runs no trimmed {family} (it runs {', '.join(GGUF_FAMILIES)})"
     elif config.hidden_act != "silu":
         why = f"computes silu, this model {config.hidden_act}"
     elif (rope := config.rope_parameters["rope_type"]) not in ROPE_TYPES:
         why = f"supports positions scaled by {', '.join(ROPE_TYPES)}, not by {rope}"
-    if why:
-        raise UserError(f"{path}: llama.cpp {why}; export it as padded")
+    else:
+        return
+    raise UserError(f"{path}: llama.cpp {why}; export it as padded")
 
 
 def context_of(config: Any) -> int:
@@ -72,11 +68,22 @@ def context_of(config: Any) -> int:
     return min(config.max_position_embeddings, window_of(config) or config.max_position_embeddings)
 
 
+def _head_width(config: Any) -> int:
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def _names(model: nn.Module) -> dict[str, str]:
+    """Parameters of a model -> their names in the file. A tied head is not among them."""
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.DECI, model.config.num_hidden_layers)
+    sources = (source for source, _ in model.named_parameters())
+    return {one: names.get_name(one, try_suffixes=(".weight", ".bias")) for one in sources}
+
+
 def tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Name and content of every tensor of a GGUF file; the model may be on the meta device."""
     config, width, names = model.config, _head_width(model.config), _names(model)
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-    for source, parameter in model.named_parameters():  # a tied head is not among them
+    for source, parameter in model.named_parameters():
         content = parameter.detach()
         if count := heads.get(source.split(".")[-2]):
             # transformers rotates value i of a head with value i + width / 2, llama.cpp neighbours.
@@ -99,23 +106,9 @@ def tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         yield "rope_freqs.weight", config.rope_parameters["rope_theta"] ** -powers / scaled
 
 
-def _names(model: nn.Module) -> dict[str, str]:
-    """Parameters of a model -> their names in the file."""
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.DECI, model.config.num_hidden_layers)
-    sources = (source for source, _ in model.named_parameters())
-    return {one: names.get_name(one, try_suffixes=(".weight", ".bias")) for one in sources}
-
-
-def _head_width(config: Any) -> int:
-    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-
-
 def type_of(name: str, shape: tuple[int, ...], kind: str) -> Type:
-    """Type of a tensor in a file of a kind ("f16", "q4_0", ...).
-
-    Norms and biases are float32; embeddings and head of a 4-bit model have 8 bits, rows that are no
-    whole blocks of quantized numbers 16.
-    """
+    """Type of a tensor in a file of a kind ("f16", "q4_0", ...). Norms and biases are float32;
+    embeddings and head of a 4-bit model have 8 bits, rows of incomplete blocks 16."""
     if len(shape) == 1:
         return Type.F32
     stored = Type[kind.upper()]
@@ -151,8 +144,7 @@ def write(
     license: str | None = None,
 ) -> None:
     """Write a GGUF file with matrices of a type of `formats.TYPES`; `source` is the checkpoint, for
-    the files of its tokenizer. `UserError` for a model or tokenizer that llama.cpp does not know.
-    """
+    the files of its tokenizer. `UserError` for a model or tokenizer that llama.cpp lacks."""
     check(model.config, source)
     words = vocabulary(tokenizer, model.config.vocab_size)
     writer = gguf.GGUFWriter(file, "deci")
@@ -194,9 +186,7 @@ def _model_keys(model: nn.Module) -> dict[str, Any]:
         "feed_forward_length": by_block("mlp", config.intermediate_size, ZERO_CHANNELS),
         "head_count": by_block("attention", config.num_attention_heads, 0),
         "head_count_kv": by_block("attention", config.num_key_value_heads, 0),
-        "key_length": width,
-        "value_length": width,
-        "rope_dimension_count": width,
+        **dict.fromkeys(("key_length", "value_length", "rope_dimension_count"), width),
         "rope_freq_base": config.rope_parameters["rope_theta"],
         "layer_norm_rms_eps": config.rms_norm_eps,
     }
@@ -206,12 +196,11 @@ def vocabulary(tokenizer: Any, size: int) -> dict[str, Any]:
     """Values for `GGUFWriter.add_KEY` that describe a tokenizer, for embeddings of `size` rows;
     `gguf.SpecialVocab` adds merges and special tokens. `UserError` for one that llama.cpp lacks."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    content = json.loads(backend.to_str()) if backend is not None else {"model": {}}
-    model = content["model"]
+    model = json.loads(backend.to_str())["model"] if backend is not None else {}
     if model.get("type") != "BPE":
         kind = model.get("type") or type(tokenizer).__name__
         raise UserError(f"llama.cpp has no tokenizer of this kind ({kind}); it has BPE")
-    split = _split(content)
+    split = _split(backend, model)
     pieces = split == "default"
     known = {number: token for token, number in tokenizer.get_vocab().items()}
     added = tokenizer.added_tokens_decoder
@@ -239,19 +228,15 @@ def vocabulary(tokenizer: Any, size: int) -> dict[str, Any]:
     return values
 
 
-def _split(content: dict[str, Any]) -> str:
-    """llama.cpp's name of the way in which tokenizer.json splits text; `UserError` for others."""
-    part = content["pre_tokenizer"] or {"type": "Sequence", "pretokenizers": []}
-    steps = part["pretokenizers"] if part["type"] == "Sequence" else [part]
-    kinds = [step["type"] for step in steps]
-    if content["model"].get("byte_fallback") and set(kinds) <= {"Metaspace"}:
+def _split(backend: Any, model: dict[str, Any]) -> str:
+    """llama.cpp's name of the way in which a tokenizer splits text; `UserError` for others."""
+    splitter = backend.pre_tokenizer
+    if model.get("byte_fallback") and isinstance(splitter, Metaspace | None):
         return "default"  # SentencePiece's
-    values = [next((step[key] for key in SETTINGS if key in step), None) for step in steps]
-    values = [one.get("Regex") if isinstance(one, dict) else one for one in values]
-    name = SPLITS.get(tuple(zip(kinds, values, strict=True)))
-    if name is None:
-        raise UserError(
-            f"llama.cpp's name of this tokenizer's way to split text ({' and '.join(kinds)}) is "
-            "not known; add it to trimllm.exporting.gguf_file"
-        )
-    return name
+    words = [word for word, _ in splitter.pre_tokenize_str(PROBE)] if splitter else [PROBE]
+    if name := SPLITS.get(" ".join(words)):
+        return name
+    raise UserError(
+        f"llama.cpp's name of this tokenizer's way to split text ({words}) is not known; add it to "
+        "trimllm.exporting.gguf_file"
+    )

@@ -22,26 +22,18 @@ from trimllm.exporting.formats import LLAMA, start_engine
 
 Record = dict[str, Any]
 
-COMPARED, REPORTED = 5, 64
-"""Likeliest tokens of a position that are compared, and those whose log-probability is reported."""
-POSITIONS, GREEDY = 6, 64
-"""Positions of a text at which log-probabilities are compared; tokens of greedy generation."""
-TIE = 1e-3
-"""Logits that are closer are tied: an engine may generate either token."""
-EXACT = ("f32", "vllm", "padded")
-"""Formats that compute in float32: greedy generation is the same."""
+POSITIONS = 6  # of a text, at which log-probabilities are compared
+COMPARED, REPORTED = 5, 64  # of the likeliest tokens at a position
+GREEDY = 64  # tokens of greedy generation
+TIE = 1e-3  # logits that are closer are tied: an engine may generate either token
+EXACT = ("f32", "vllm", "padded")  # computed in float32: greedy generation is the same
+# Largest and mean difference of log-probabilities, nats, by format. llama.cpp rounds inputs of a
+# product to the type of its matrix: correct files of SmolLM2 differ by 0.0002, 0.019, 0.09.
+LIMITS = {**dict.fromkeys(EXACT, (0.02, 0.02)), "f16": (0.05, 0.02), "bf16": (0.2, 0.1)}
+# Margins of the loss of a quantized file, nats a token: around that of its weights in transformers,
+# and by which quantization may raise it. Both grow by 1% of the loss.
 SAME_WEIGHTS = {"q8_0": 0.05, "q4_0": 0.25}
-"""Margins of the loss of a quantized file, nats a token, around that of its weights in
-transformers."""
 MAX_GROWTH = 0.5
-"""Nats a token by which quantization may raise the loss. Both margins grow by 1% of the loss."""
-LIMITS = {
-    **dict.fromkeys(EXACT, (0.02, 0.02)),
-    **{"f16": (0.05, 0.02), "bf16": (0.2, 0.1)},
-    **dict.fromkeys(SAME_WEIGHTS, (math.inf, math.inf)),
-}
-"""Largest and mean difference of log-probabilities, nats, by format. llama.cpp rounds inputs of a
-product to the type of its matrix: correct files of SmolLM2 differ by 0.0002, 0.019, 0.09."""
 TEXTS = (
     "The lighthouse keeper climbed the 217 steps every evening, and every morning he came down.",
     "Question: What do plants take in from the air to make sugar?\nAnswer: carbon dioxide",
@@ -50,16 +42,14 @@ TEXTS = (
     "Der Fluss fließt langsam durch das weite Tal – naïve cafés, 42 Boote, und 7 Brücken.",
     "A contract is an agreement between parties that creates duties, which a court enforces.",
 )
-"""Held-back texts by default: prose, a question, numbers, code, umlauts."""
 
 
 def make_question(tokenizer: Any, held_back: Sequence[HeldBack], longest: int) -> Record:
     """Question about held-back texts, or prompts with their answers, cut to `longest` tokens.
 
-    Returns:
-        `rows`: pairs of token ids and the positions whose tokens are scored; `texts` to tokenize;
-        `prompt`: token ids that generation continues, and by how many, `greedy`; `top`: number of
-        log-probabilities to report of a position; `longest`.
+    Returns `rows`: pairs of token ids and the positions whose tokens are scored; `texts` to
+    tokenize; `prompt`: token ids that generation continues, and by how many, `greedy`; `top`:
+    number of log-probabilities to report of a position; `longest`.
     """
     rows = []
     for ids, first in scored_rows(tokenizer, held_back, longest):
@@ -83,10 +73,9 @@ def make_question(tokenizer: Any, held_back: Sequence[HeldBack], longest: int) -
 def ask(engine: str, path: str | Path, question: Record, threads: int = 1) -> Record:
     """Answer of llama.cpp or vLLM about a GGUF file or a checkpoint, from a process of its own.
 
-    Returns:
-        `likeliest`: by scored position the likeliest tokens' log-probabilities (nats), by token id
-        as text; `targets`: by scored position that of the token that is there; `tokens` of each
-        text; `greedy`: generated tokens; `engine`: versions.
+    Returns `likeliest`: by scored position the likeliest tokens' log-probabilities (nats), by token
+    id as text; `targets`: by scored position that of the token that is there; `tokens` of each
+    text; `greedy`: generated tokens; `engine`: versions.
     """
     options = {"exact": True} if engine == LLAMA else {"top": REPORTED}
     try:
@@ -120,11 +109,11 @@ def answer(model: nn.Module, tokenizer: Any, question: Record) -> Record:
         return_dict_in_generate=True,
         output_logits=True,
     )
-    best, greedy = torch.cat(generated.logits).float().topk(2), list[int]()
+    values, ids = torch.cat(generated.logits).float().topk(2)
     ends = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    gaps = best.values[:, 0] - best.values[:, 1]
-    for token, gap in zip(best.indices[:, 0].tolist(), gaps.tolist(), strict=True):
-        if token in ends or gap < TIE:
+    greedy: list[int] = []
+    for (token, _), (first, second) in zip(ids.tolist(), values.tolist(), strict=True):
+        if token in ends or first - second < TIE:
             break
         greedy.append(token)
     versions = {"transformers": transformers.__version__, "torch": torch.__version__}
@@ -143,10 +132,8 @@ def mean_loss(answer: Record) -> float:
 
 
 def largest_difference(engine: dict[str, float], reference: dict[str, float]) -> float:
-    """Of the likeliest tokens' log-probabilities at a position, nats; NaN if one is NaN.
-
-    A token that the engine does not report counts as the least likely one that it reports.
-    """
+    """Of the likeliest tokens' log-probabilities at a position, nats; NaN if one is NaN. A token
+    that the engine does not report counts as the least likely one that it reports."""
     least = min(engine.values())
     top = sorted(reference, key=reference.__getitem__)[-COMPARED:]
     return float(np.max([abs(engine.get(token, least) - reference[token]) for token in top]))
@@ -155,16 +142,13 @@ def largest_difference(engine: dict[str, float], reference: dict[str, float]) ->
 def judge(
     variant: str, engine: Record, references: Sequence[Record], texts: Sequence[str]
 ) -> Record:
-    """Record of a proof.
+    """Record of a proof. `UserError` if answers differ by more than the format's margin.
 
     Args:
         variant: "f16", "q4_0", ..., "vllm" or "padded".
         references: answer of transformers about the checkpoint, and for a quantized file also with
             the weights quantized as in the file.
         texts: of the question.
-
-    Raises:
-        UserError: the answers differ by more than the format's margin.
     """
     reference, compared = references[0], references[-1]
     pairs = zip(engine["likeliest"], compared["likeliest"], strict=True)
@@ -177,7 +161,8 @@ def judge(
     loss = {"checkpoint": mean_loss(reference), "engine": mean_loss(engine)}
     loss["same_weights"] = mean_loss(compared)
     slack = 0.01 * loss["same_weights"]  # a loss is 27 nats on texts that are foreign to a model
-    growth, limit, why = loss["engine"] - loss["checkpoint"], LIMITS[variant], None
+    growth, why = loss["engine"] - loss["checkpoint"], None
+    limit = LIMITS.get(variant, (math.inf, math.inf))
     if split:
         why = f"the engine splits {split[0][:60]!r} into other tokens"
     elif not (largest <= limit[0] and mean <= limit[1]):  # a NaN fails

@@ -26,13 +26,11 @@ from trimllm.exporting.proof import Record
 with required("export"):
     from trimllm.exporting import gguf_file
 
-MAX_TEXT_TOKENS = 512
-"""Tokens of a held-back text that are compared."""
+MAX_TEXT_TOKENS = 512  # of a held-back text, which are compared
 LOADING = """\
 Stock llama.cpp reads it (architecture `deci`), and programs built on it: `llama-server -m {0}`. Or
 with the wheel `xllamacpp`: `trimllm serve {0}`.
 """
-"""How to load a GGUF file, for its card."""
 
 
 def export(
@@ -84,13 +82,12 @@ def export(
             engine = proof.answer(*load(folder, verify=False), question)
         else:
             engine = proof.ask(FORMATS[variant], written, question, threads)
-        evidence = proof.judge(kind or name, engine, references, question["texts"])
-        weights = [one for one in folder.iterdir() if one.suffix in (".gguf", ".safetensors")]
         content = {
             "format": variant,
-            "bytes": {"file": sum(one.stat().st_size for one in weights)},
+            "proof": proof.judge(kind or name, engine, references, question["texts"]),
+            "held_back_texts": len(texts),
+            "bytes": {"file": store.weight_bytes(folder)},
             "bytes_checkpoint": store.bytes_by_part(source),
-            **{"held_back_texts": len(texts), "proof": evidence},
             "seconds": round(time.perf_counter() - start, 2),
         }
         store.complete(folder, final, {"export": record(content)}, provenance())
@@ -109,9 +106,8 @@ def _write(
         card.write(folder, facts, LOADING.format(gguf.name), "gguf")
         return gguf
     stored = to_stock(model) if name == "padded" else model
-    store.write(
-        stored, tokenizer, folder, dtype=files.read_json(source / "config.json").get("dtype")
-    )
+    dtype = files.read_json(source / "config.json").get("dtype")
+    store.write(stored, tokenizer, folder, dtype=dtype)
     card.write(folder, facts)
     return folder
 
@@ -119,8 +115,7 @@ def _write(
 def expected_bytes(path: str | Path, variant: str) -> int:
     """Bytes of the files that hold the weights of a dense checkpoint's export as `variant`, by its
     configuration. The vocabulary of a GGUF file counts as tokenizer.json, which is larger.
-
-    Raises `UserError` for a model that cannot be exported in this format.
+    `UserError` for a model that cannot be exported in this format.
     """
     name, kind = split_variant(variant)
     directory, _ = store.check_directory(path, verify=False)

@@ -5,32 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
-from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
 from models import FAMILIES, random_documents, tiny, word_tokenizer
 
 from trimllm import checkpoint
 from trimllm.base.errors import UserError
-from trimllm.data import Document, write_documents
+from trimllm.data import write_documents
 from trimllm.evaluate import evaluate
-from trimllm.evaluate.run import task_of
+from trimllm.evaluate.run import samples_of
 from trimllm.score.encode import encode_pair
 from trimllm.sublayers import Unit, drop
 
 DOCUMENTS = random_documents(20, seed=8, longest=7)
-
-
-def by_lm_eval(model: torch.nn.Module, documents: list[Document]) -> list[dict]:
-    """The samples of a multiple-choice task in lm-eval, in order."""
-    results = simple_evaluate(
-        HFLM(pretrained=model, tokenizer=word_tokenizer(), batch_size=1),
-        tasks=[task_of("mine", documents)],
-        task_manager=TaskManager(include_defaults=False),
-        bootstrap_iters=0,
-    )
-    return sorted(results["samples"]["mine"], key=lambda sample: sample["doc_id"])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -39,7 +25,8 @@ def test_answers_are_those_of_lm_eval(family: str, tmp_path: Path) -> None:
     write_documents(tmp_path / "docs.jsonl", DOCUMENTS)
     tasks = {"mine": tmp_path / "docs.jsonl"}
     found = evaluate(model, word_tokenizer(), tasks, batch_tokens=50)["mine"]
-    samples = by_lm_eval(model, DOCUMENTS)
+    stock = HFLM(pretrained=model, tokenizer=word_tokenizer(), batch_size=1)
+    samples = samples_of(stock, "mine", DOCUMENTS)
     assert found["correct"] == [sample["acc"] for sample in samples]
     # The choice with the highest summed log-likelihood, against the document's own answer.
     for one, sample in zip(DOCUMENTS, samples, strict=True):

@@ -14,13 +14,8 @@ import xllamacpp
 
 
 class Worker:
-    """A server for `parallel` texts of `context` tokens each (see `formats.start_engine`).
-
-    Args:
-        path: a GGUF file.
-        exact: use a float32 cache and plain attention. A 16-bit cache alone moves log-probabilities
-            by 0.02 to 0.04 nats.
-    """
+    """A server for `parallel` texts of `context` tokens each (see `formats.start_engine`). `exact`:
+    with a float32 cache; one of 16 bits moves log-probabilities by 0.02 to 0.04 nats."""
 
     def __init__(
         self, path: str, threads: int, context: int, parallel: int = 1, exact: bool = False
@@ -31,9 +26,8 @@ class Worker:
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
         params.warmup, params.verbosity, params.fit_params = False, 0, False
         if exact:
-            plain = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
             params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-            params.flash_attn_type = plain
+            params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.server, installed = xllamacpp.Server(params), version("xllamacpp")
         self.facts: dict[str, Any] = {
             "version": f"xllamacpp {installed}",

@@ -14,13 +14,8 @@ from vllm import LLM, SamplingParams, __version__
 
 
 class Worker:
-    """An engine for `parallel` texts of `context` tokens each (see `formats.start_engine`).
-
-    Args:
-        path: a checkpoint directory.
-        share: of a GPU's memory. vLLM does not start where less of it is free.
-        top: maximal number of log-probabilities of a position.
-    """
+    """An engine for `parallel` texts of `context` tokens each (see `formats.start_engine`), with a
+    `share` of a GPU's memory, that reports `top` log-probabilities of a position."""
 
     def __init__(
         self,

@@ -44,8 +44,7 @@ def load_tokenizer(path: str | Path, *, trust_remote_code: bool = False) -> Any:
 
 
 def check_directory(path: str | Path, *, verify: bool) -> tuple[Path, dict[str, Any]]:
-    """(directory, config) of a checkpoint. `UserError` if it is none, or (with `verify`) if a file
-    differs from the manifest."""
+    """(directory, config) of a checkpoint; with `verify` every file must fit the manifest."""
     path = Path(path)
     if not (path / "config.json").is_file():
         raise UserError(f"{path} is no checkpoint: it has no config.json")
@@ -71,9 +70,8 @@ def load(
             checkpoints, whose classes are registered).
         verify: check every file against manifest.json, if there is one.
 
-    Raises:
-        UserError: no such directory, a file that differs from the manifest, or weights that do not
-            fit the config.
+    Raises `UserError`: no such directory, a file that differs from the manifest, or weights that do
+    not fit the config.
     """
     path, config = check_directory(path, verify=verify)
     place, method, options = str(device), kernels.method_of(config), {}
@@ -112,8 +110,7 @@ def save(
     Args:
         dtype: type of the stored weights ("bfloat16"); None keeps the model's own.
 
-    Raises:
-        UserError: something else than a checkpoint has that name, or the weights are packed.
+    Raises `UserError`: something else than a checkpoint has that name, or the weights are packed.
     """
     files.refuse_other(directory)
     with files.scratch(directory) as temporary:
@@ -158,11 +155,8 @@ def write(
         dtype: see `save`.
         exact: a tensor that `dtype` would round keeps its own type: reading it as float32 gives
             every weight bit by bit, and what was never trained is as short as before.
-
-    Raises:
-        UserError: the model was loaded from packed weights, whose codes a cast would destroy.
     """
-    if kernels.is_quantized(model):
+    if kernels.is_quantized(model):  # a cast would destroy the codes
         method = model.config.quantization_config.quant_method.value
         raise UserError(
             f"packed weights ({method}) cannot be saved again; copy the checkpoint that the model "
@@ -196,11 +190,8 @@ def write_tensors(
     source: str | Path, tensors: Mapping[str, Tensor], changes: dict[str, Any], directory: Path
 ) -> None:
     """Write a checkpoint into an existing directory: all its tensors, changed keys of the config,
-    and the rest as in `source`.
-
-    float32 weights and biases are stored in the type of `source`, parts of a packed format (scales,
-    codes) as given.
-    """
+    and the rest as in `source`. float32 weights and biases are stored in the type of `source`,
+    parts of a packed format (scales, codes) as given."""
     config = files.read_json(Path(source) / "config.json")
     kind = getattr(torch, config.get("dtype") or "float32")
     tied = AutoConfig.from_pretrained(source, local_files_only=True).tie_word_embeddings

@@ -19,7 +19,7 @@ task_manager = cache(TaskManager)  # lm-eval's index of tasks takes seconds to b
 
 
 def read_set(source: Mapping[str, Any]) -> Read:
-    """Rows of a data set of the hub; `UserError` if it cannot be read."""
+    """Rows of a data set of the hub."""
     name, split, revision = source["hub"], source["split"], source.get("revision")
     title = f"{name} {'/'.join(str(source[key]) for key in ('name', 'split') if key in source)}"
     try:
@@ -35,11 +35,7 @@ def _unreadable(title: str, error: Exception) -> UserError:
 
 
 def read_task(source: Mapping[str, Any]) -> Read:
-    """Documents of an lm-eval task, with prompt and choices from the task object itself.
-
-    Raises `UserError` for an unknown task, a split without documents, or a task that is not a
-    single multiple-choice task.
-    """
+    """Documents of a single multiple-choice task of lm-eval, with its own prompt and choices."""
     name, split = source["task"], source.get("split", "test")
     title, manager = f"lm-eval task {name}", task_manager(include_path=source.get("include_path"))
     if name not in manager.all_tasks:

@@ -48,8 +48,7 @@ class Row:
             raise RowError("half a character")  # JSON can spell it ("\ud800"), UTF-8 cannot
 
     def content(self, by_prompt: bool = False) -> str:
-        """Equal for rows whose documents are the same: prompt and, unless drawn, choices; or the
-        prompt alone."""
+        """Equal for the same documents: prompt and, unless drawn, choices; or the prompt alone."""
         compared = () if by_prompt or self.drawn else self.document.choices
         return "\0".join((bare(self.document.prompt), *sorted(map(normalised, compared))))
 

@@ -1,6 +1,4 @@
-"""Sources: where rows are read from.
-
-Three kinds, told apart by their key in the domain's YAML:
+"""Sources of rows, of three kinds by their key in the domain's YAML:
 
     {file: PATH}                             local .jsonl, .json, .csv, .tsv or .parquet
     {hub: ID, revision: SHA, name:, split:}  a data set of the hub, through `datasets`
@@ -102,8 +100,7 @@ def _parsed(line: str) -> Any:
 
 def _csv_rows(text: str, name: str) -> Numbered:
     """Rows of a CSV as mappings of texts by the header's names, each with its last line; the
-    delimiter is the one of , ; and tab that the header has most of. `UserError`: no header, a name
-    twice in it, or unbalanced quotes."""
+    delimiter is the one of , ; and tab that the header has most of."""
     csv.field_size_limit(LONGEST)
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)

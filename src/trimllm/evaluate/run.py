@@ -35,16 +35,14 @@ from trimllm.score import Row, rendered, score, score_rows
 from trimllm.score.encode import encode_pair
 
 METRICS = ("exact_match", "token_f1", "rouge_l")
+# Free answers that are generated at once: on a CPU more give little, and their keys and values must
+# fit beside the weights of a 7B model.
 ANSWERS_AT_ONCE = 8
-"""Free answers that are generated at once: on a CPU more give little, and their keys and values
-must fit beside the weights of a 7B model."""
 
 
 class TrimLM(HFLM):
-    """HFLM whose requests that share a prompt run as one row (see `trimllm.score`).
-
-    `token_budget` tokens are scored at once; it bounds memory, and changes results by rounding.
-    """
+    """HFLM whose requests that share a prompt run as one row (see `trimllm.score`), at most
+    `token_budget` tokens at once."""
 
     def __init__(self, model: nn.Module, tokenizer: Any, token_budget: int = 2048) -> None:
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=ANSWERS_AT_ONCE)
@@ -87,14 +85,11 @@ def evaluate(
         By name: n, acc (%), stderr (%), ci95 (Wilson, %), chance (%: mean of one over the number of
         choices), answer_loss (nats a token of the right answers: it shows a model that has lost its
         language), correct (0 or 1 a document, in order), document_hashes_sha256 (equal where
-        results can be paired).
+        results can be paired). For free answers `correct` are the exact matches, `chance` is None,
+        and `answers` holds the means of `METRICS` (%), perplexity (of the reference answers by
+        token) and by_document (token_f1 and rouge_l of each document in order, 0 to 1).
 
-        For free answers `correct` are the exact matches, `chance` is None, and `answers` holds the
-        means of `METRICS` (%), perplexity (of the reference answers by token) and by_document
-        (token_f1 and rouge_l of each document in order, 0 to 1).
-
-    Raises:
-        UserError: a task whose documents are of both kinds; free answers of a streamed model.
+    Raises `UserError`: documents of both kinds in a task; free answers of a streamed model.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     harness, results = TrimLM(model, tokenizer, batch_tokens), {}

@@ -11,15 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from trimllm.base.names import PAPER_CRITERION
-from trimllm_paper.config.models import (
-    Compress,
-    Config,
-    EnginesSection,
-    RecipeEntry,
-    Tables,
-    ThroughputSection,
-    Trim,
-)
+from trimllm_paper.config import Config
+from trimllm_paper.config import models as sections
 from trimllm_paper.recipe import variant_name
 
 STAND_IN_FOR = "llama-7b"  # the paper's model that a stand-in is shown beside
@@ -53,15 +46,15 @@ class Context(BaseModel, frozen=True, extra="forbid"):
     models: tuple[Model, ...] = ()
     domains: tuple[Domain, ...] = ()  # that are trained on
     tested: tuple[Domain, ...] = ()  # that are tested on only
-    recipes: dict[str, RecipeEntry] = {}
+    recipes: dict[str, sections.RecipeEntry] = {}
     chains: tuple[str, ...] = ()  # recipes that are run, the main one first
     patterns: tuple[str, ...] = ()  # of timed shapes
     lora: bool = False  # adapters stand in for full fine-tuning
-    trim: Trim = Trim()
-    compress: Compress = Compress()
-    tables: Tables = Tables()
-    throughput: ThroughputSection = ThroughputSection()
-    engines: EnginesSection = EnginesSection()
+    trim: sections.Trim = sections.Trim()
+    compress: sections.Compress = sections.Compress()
+    tables: sections.Tables = sections.Tables()
+    throughput: sections.ThroughputSection = sections.ThroughputSection()
+    engines: sections.EnginesSection = sections.EnginesSection()
 
     @classmethod
     def of(cls, config: Config, model: str | None = None) -> Context:
@@ -87,8 +80,8 @@ class Context(BaseModel, frozen=True, extra="forbid"):
         }
         if model:
             return cls(**shown, recipes={name: config.recipes[name] for name in shown["chains"]})
-        sections = ("recipes", "trim", "compress", "tables", "throughput", "engines")
-        shown |= {name: getattr(config, name) for name in sections}
+        names = ("recipes", "trim", "compress", "tables", "throughput", "engines")
+        shown |= {name: getattr(config, name) for name in names}
         return cls(**shown, tested=domains(config.near_specs))
 
     def named(self, text: str) -> str:
@@ -116,7 +109,7 @@ class Context(BaseModel, frozen=True, extra="forbid"):
     # ---- tables --------------------------------------------------------------------------------
 
     @property
-    def main(self) -> RecipeEntry:
+    def main(self) -> sections.RecipeEntry:
         """The recipe from which derived chains differ by criterion or ratio."""
         return self.recipes[self.chains[0]]
 

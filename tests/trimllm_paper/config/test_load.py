@@ -62,15 +62,12 @@ def test_texts_of_the_command_line_become_numbers() -> None:
 # Changes of the smoke configuration | what the line says, after "command line (--config): ".
 MISTAKES = """
 tables: {ratoi: "0.5"} | tables.ratoi = "0.5": unknown key; did you mean 'ratios'?
-evaluate: {q: 1} | evaluate.q = 1: unknown key; known: documents, batch_tokens, answer_tokens
 trim: {ratio: 0.5} | trim.ratio = 0.5: unknown key; use recipes.NAME.ratio
 recipes: {paper: {fold: true}} | recipes.paper.fold = true: unknown key; remove it
-seed: often | seed = "often": Input should be a valid integer
 trim: null | trim = null: Input should be a valid dictionary
 recipes: {paper: {ratio: "1.5"}} | recipes.paper.ratio = "1.5": Input should be less
 trim: {kept_percent: ["40"]} | trim.kept_percent.0 = "40": 40% is not reachable for smollm2-135m (6
 domains: [sciq, sciq] | domains = ["sciq", "sciq"]: has an entry twice
-domains: [history] | domains.0 = "history": unknown domain; no history.yaml in config/domains
 domains: [sciq, pubmedqa] | domains.1 = "pubmedqa": has no training set
 models: {smollm2-135m: {family: gpt2}} | family = "gpt2": Input should be 'llama', 'mistral'
 models: {smollm2-135m: {source: {sha256: abc}}} | source.sha256 = "abc": String should match pattern
@@ -86,11 +83,7 @@ own: {export: gguf_q8_0}, models: {smollm2-135m: {family: opt}} | export = "gguf
 trim: {calibration_pool: 3} | trim.calibration_pool = 3: must be at least trim.calibration_documents
 throughput: {generate: "600"} | generate = "600": must be less than throughput.tokens = 24
 throughput: {domain: piqa} | throughput.domain = "piqa": no 'piqa' (there are: sciq)
-engines: {kept_percent: [40]} | engines.kept_percent = [40]: no 40 (there are: 25, 50)
-compress: {group_size: "48"} | compress.group_size = "48": Input should be 32, 64 or 128
 trim: {recipes: [best]} | trim.recipes = ["best"]: no 'best' (there are: ours, paper)
-recipes: {x: {criterion: best}} | recipes.x.criterion = "best": Input should be 'calibration'
-recipes: {X: {criterion: both}} | recipes.X = {"criterion": "both"}: String should match pattern
 recipes: {both_r0.5: {criterion: both, ratio: 0.25}} | a reserved name (of Tables 3 and 6)
 tables: {models: [x]} | tables.models = ["x"]: no 'x' (there are: smollm2-135m)
 tables: {domains: [x]} | tables.domains.0 = "x": unknown domain; no x.yaml in
@@ -120,10 +113,7 @@ def test_an_engine_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "changes, words",
     [
-        (
-            {"finetune": {"epochs": "two"}},
-            'epochs = "two": Input should be a valid integer',
-        ),
+        ({"finetune": {"epochs": "two"}}, 'finetune.epochs = "two": Input should be a valid'),
         ({"recipes": {"x": {"ratio": 1}}}, "recipes.x.criterion: Field required"),
         ({"recipes": {"random": {"criterion": "both"}}}, "recipes.random = "),
         ({"models": {MODEL: {"source": None}}, "trimm": 1}, "trimm = 1: unknown key; did you mean"),

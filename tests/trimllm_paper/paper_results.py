@@ -24,7 +24,7 @@ from result_files import (
 
 from trimllm.base.files import read_json
 from trimllm_paper import claims, published
-from trimllm_paper.claims.evidence import Evidence
+from trimllm_paper.claims.evidence import Evidence, Finding
 from trimllm_paper.context import Context
 from trimllm_paper.frames import Frame
 from trimllm_paper.recipe import Recipe
@@ -174,11 +174,10 @@ class PaperResults:
 
 def judged(
     results: PaperResults, claim: str, *domains: str, own: bool = True, criterion: str = "both"
-) -> claims.Judged:
+) -> Finding:
     """A claim on what was written."""
-    (sentence,) = (one for one in published.claims() if one["id"] == claim)
     evidence = Evidence(results.frame, results.context(*domains, own=own), criterion)
-    return claims.Judged(sentence, claims.check(evidence, claim))
+    return claims.check(evidence, claim)
 
 
 def verdict(results: PaperResults, claim: str, *domains: str, **more: Any) -> str:
@@ -190,7 +189,7 @@ def missing(results: PaperResults, claim: str, *domains: str) -> str:
     """What a claim lacks that cannot be judged."""
     one = judged(results, claim, *domains)
     assert one.verdict == NOT_RUN
-    return "; ".join(one.finding.missing)
+    return "; ".join(one.missing)
 
 
 def resize(path: Path, share: float) -> None:

@@ -150,17 +150,6 @@ def test_an_interval_that_seeds_made_wide_is_no_collapse(
     assert cell.low < 25 and cell.verdict == verdict
 
 
-def test_compressors_that_the_papers_table_lacks_are_rows_set_apart(
-    evaluations: Evaluations,
-) -> None:
-    evaluations.add("full_ft+gptq_int4", 71, weight_bytes=90_000_000)
-    assert "gptq_int4" not in rows(build("table2", evaluations.paths))
-    found = build("table2", evaluations.paths, compress={"methods": ["gptq_int4"]})
-    cell = found.cell("tiny", "gptq_int4", "sciq")
-    assert "ours, not the paper's" in cell.section and cell.printed is cell.verdict is None
-    assert cell.value == 71 and "gptq_int4" not in rows(found, "llama-13b")
-
-
 def test_a_chain_is_set_against_the_first_by_the_seeds_that_both_have(tmp_path: Path) -> None:
     ours = CHAINS["ours"] | {"teacher": {"kl": 0.7, "hidden": 64}}
     recipes = {"ours": ours, "untaught": ours | {"teacher": None}}

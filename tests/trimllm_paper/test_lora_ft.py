@@ -96,8 +96,7 @@ def test_claims_are_judged_on_a_stand_in(tmp_path: Path) -> None:
         ("speedup_a100", REPRODUCED, REPRODUCED),  # of shapes, which are the paper's own
     ):
         for shown, expected in ((plain, on_plain), (lora, on_lora)):
-            found = claims.check(Evidence(frame, shown), name)
-            assert claims.Judged({}, found).verdict == expected, name
+            assert claims.check(Evidence(frame, shown), name).verdict == expected, name
     claims.write(frame, [lora], tmp_path / "claims")
     page = (tmp_path / "claims.md").read_text(encoding="utf-8")
     assert "adapters for full fine-tuning" in page and "LoRA-FT" in page

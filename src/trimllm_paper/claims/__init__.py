@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pandas import DataFrame
 
@@ -27,7 +27,7 @@ from trimllm_paper.claims import accuracy, speed
 from trimllm_paper.claims.evidence import Evidence, Finding, holm
 from trimllm_paper.context import Context
 from trimllm_paper.frames import Frame, tier_note
-from trimllm_paper.verdict import COLLAPSED, NOT_RUN, word
+from trimllm_paper.verdict import COLLAPSED, NOT_RUN
 
 OURS = "likelihood"
 """Criterion of our recipe, for which claims on a recipe are judged too."""
@@ -41,21 +41,12 @@ checks, [contradictions.md](contradictions.md) what in the paper contradicts the
 """
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A claim of published.yaml with the finding of its check: of the paper's recipe, or of ours
-    by the same check."""
+class Judged(NamedTuple):
+    """A claim of published.yaml; `recipe`: whether the paper's or ours was judged by its check."""
 
     claim: dict[str, Any]
+    recipe: str
     finding: Finding
-    recipe: str = "paper"
-
-    @property
-    def verdict(self) -> str:
-        """One of `MARKS`."""
-        holds = self.finding.holds
-        not_run = self.finding.missing and holds is None
-        return NOT_RUN if not_run else word(holds, own=self.finding.own)
 
 
 def check(evidence: Evidence, claim: str) -> Finding:
@@ -67,10 +58,10 @@ def judge_all(frame: Frame, context: Context) -> list[Judged]:
     """All claims in the paper's order; after those on a recipe the same of ours, if it was run."""
     judged, evidence = [], Evidence(frame, context)
     for claim in published.claims():
-        judged.append(Judged(claim, check(evidence, claim["id"])))
+        judged.append(Judged(claim, "paper", check(evidence, claim["id"])))
         if claim.get("of_recipes"):
             ours = check(replace(evidence, criterion=OURS), claim["id"])
-            judged += [Judged(claim, ours, "ours")] if ours.comparisons else []
+            judged += [Judged(claim, "ours", ours)] if ours.comparisons else []
     return judged
 
 
@@ -88,10 +79,10 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
     for context in contexts:
         judged = judge_all(frame, context)
         page += [context.named(line) for line in _page(context, judged)]
-        for one in judged:
-            head = {"model": context.model.name, "claim": one.claim["id"], "recipe": one.recipe}
-            head |= {"verdict": one.verdict, "missing": "; ".join(one.finding.missing)}
-            each = zip(one.finding.comparisons, holm(one.finding.comparisons), strict=True)
+        for claim, recipe, one in judged:
+            head = {"model": context.model.name, "claim": claim["id"], "recipe": recipe}
+            head |= {"verdict": one.verdict, "missing": "; ".join(one.missing)}
+            each = zip(one.comparisons, holm(one.comparisons), strict=True)
             table += [head | asdict(x) | {"holds": holds} for x, holds in each] or [head]
     page += ["## How each claim is checked\n"]
     page += [f"- {claim['text']}: {claim['check']}" for claim in published.claims()]
@@ -101,7 +92,7 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
 
 def _page(context: Context, judged: Sequence[Judged]) -> list[str]:
     """A row for each claim of a model."""
-    counts = Counter(one.verdict for one in judged if one.recipe == "paper")
+    counts = Counter(one.finding.verdict for one in judged if one.recipe == "paper")
     totals = ", ".join(f"{counts[name]} {name}" for name in MARKS if counts[name])
     stand_ins = ["the model"] if not context.model.published else []
     stand_ins += [one.name for one in context.domains if one.stand_in]
@@ -109,11 +100,10 @@ def _page(context: Context, judged: Sequence[Judged]) -> list[str]:
     lines = [f"## {context.model.label}: {totals}\n"]
     lines += [f"Stand-ins: {', '.join(stand_ins)}.\n"] if stand_ins else []
     lines += ["| claim of the paper | recipe | verdict | measured |", "|---" * 4 + "|"]
-    for one in judged:
-        text = f"{one.claim['text']} ({', '.join(one.claim['from'])})"
-        cells = [text if one.recipe == "paper" else "", one.recipe]
-        cells += [f"{MARKS[one.verdict]} {one.verdict}", _measured(one.finding)]
-        lines.append(f"| {' | '.join(cells)} |")
+    for claim, recipe, one in judged:
+        text = f"{claim['text']} ({', '.join(claim['from'])})" if recipe == "paper" else ""
+        verdict_cell = f"{MARKS[one.verdict]} {one.verdict}"
+        lines.append(f"| {text} | {recipe} | {verdict_cell} | {_measured(one)} |")
     return [*lines, ""]
 
 

@@ -13,11 +13,11 @@ from scipy.special import stdtr, stdtrit
 from trimllm.base.names import PAPER_CRITERION
 from trimllm_paper import derive, published
 from trimllm_paper.context import Context, Domain
-from trimllm_paper.derive import Accuracy, Chain
+from trimllm_paper.derive import Accuracy, Chain, Ratio
 from trimllm_paper.frames import Frame
 from trimllm_paper.intervals import Difference, mean_interval
 from trimllm_paper.recipe import FULL_FT
-from trimllm_paper.verdict import KEEPS, all_of
+from trimllm_paper.verdict import KEEPS, NOT_RUN, all_of, word
 
 PAPER_DOMAINS = tuple(c for c in published.table("table2").columns if c in published.DOMAINS)
 ALPHA = 0.025
@@ -25,8 +25,7 @@ ALPHA = 0.025
 
 
 class Estimate(NamedTuple):
-    """A number with its 95% interval by Student's t; `basis`: of how many documents, rounds or
-    chains it is."""
+    """A number with its 95% interval by Student's t; `basis`: documents, rounds or chains."""
 
     value: float
     low: float
@@ -47,10 +46,10 @@ class Estimate(NamedTuple):
         return cls(one.points, one.low, one.high, basis, one.dof)
 
     @classmethod
-    def rounds(cls, ratio: Sequence[float], timing: Any) -> Estimate:
+    def rounds(cls, ratio: Ratio, timing: Any) -> Estimate:
         """A ratio of speeds, as `derive.speedup` gives it."""
         rounds = int(timing.content["protocol"]["repeats"])
-        return cls(ratio[0], ratio[1], ratio[2], f"{rounds} rounds", rounds - 1)
+        return cls(*ratio, f"{rounds} rounds", rounds - 1)
 
 
 @dataclass(frozen=True)
@@ -124,6 +123,11 @@ class Finding:
         """Whether all comparisons hold and nothing is missing; None where that is open."""
         answer = all_of(holm(self.comparisons))
         return None if self.missing and (answer is not False or self.pooled) else answer
+
+    @property
+    def verdict(self) -> str:
+        """The verdict that the package's docstring explains."""
+        return NOT_RUN if self.missing and self.holds is None else word(self.holds, own=self.own)
 
 
 @dataclass(frozen=True)

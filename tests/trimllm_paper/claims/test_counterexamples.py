@@ -108,7 +108,7 @@ def test_where_nothing_can_be_dropped_no_criterion_is_best(table6: PaperResults)
         n = read_json(path)["n"]
         rewrite(path, correct=[1] * (n // 5) + [0] * (n - n // 5), acc=20.0)
     one = judged(table6, "both_best")
-    assert one.verdict == UNDECIDED and not one.finding.comparisons
+    assert one.verdict == UNDECIDED and not one.comparisons
 
 
 def test_the_criteria_are_not_best_at_r_that_were_not_run(table6: PaperResults) -> None:
@@ -151,7 +151,7 @@ def test_chains_and_not_sublayers_are_the_unit_of_the_claim_on_kinds(
 ) -> None:
     write_chains(results, {d: kinds(n) for d, n in zip(DOMAINS, mlps, strict=True)})
     one = judged(results, "mlp_more_than_attention")
-    (share,) = one.finding.comparisons
+    (share,) = one.comparisons
     assert one.verdict == expected and share.basis == "5 chains"
     assert share.value == pytest.approx(100 * sum(mlps) / 60)
     # Four domains, or a chain that stopped early, neither hold nor refute.
@@ -205,7 +205,7 @@ def test_a_fall_of_a_model_that_knows_nothing_shows_no_specialization(
     for percent in (25, 30):  # the untrained model has 33.6
         special.trimmed("financeqa", "paper", 40, percent)
         one = judged(special, "specialization")
-        lost = [x for x in one.finding.comparisons if "has lost its own domain" in x.name]
+        lost = [x for x in one.comparisons if "has lost its own domain" in x.name]
         assert one.verdict == UNDECIDED and len(lost) == 3
     special.trimmed("financeqa", "paper", 40, 95, task="sciq")
     assert verdict(special, "specialization") == NOT_REPRODUCED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 
 import pytest
@@ -24,25 +23,6 @@ def test_a_comparison_is_sure_when_its_interval_leaves_the_bar(dof: float) -> No
     assert ps(3)[0] == pytest.approx(ALPHA) == pytest.approx(ps(3, at_most=True)[1])
     assert ps(8)[1] == pytest.approx(ALPHA) == pytest.approx(ps(8, at_most=True)[0])
     assert ps(1)[0] < ALPHA < ps(4)[0] and ps(4)[1] == 1
-
-
-def test_one_value_has_no_interval_and_equal_ones_decide() -> None:
-    alone, equal = (compare("x", Estimate.mean(v, "domains"), "", 0) for v in ([0.1], [0.1, 0.1]))
-    assert alone.low is None and Finding([alone]).holds is None
-    assert Finding([equal]).holds is True
-
-
-def test_failures_among_several_comparisons_are_corrected() -> None:
-    """Ten numbers at the bar refute a claim in 2.5% of all cases, and not in 22%."""
-    draw = random.Random(0)
-    runs = []
-    for _ in range(2000):
-        values = [draw.gauss(0, 1) for _ in range(10)]
-        runs.append([compare("", Estimate(v, v - 1.96, v + 1.96), "", 0) for v in values])
-    alone = sum(any(one.p_fails < ALPHA for one in each) for each in runs)
-    corrected = sum(False in holm(each) for each in runs)
-    assert alone / 2000 == pytest.approx(0.22, abs=0.03)
-    assert corrected / 2000 == pytest.approx(0.025, abs=0.012)
 
 
 @pytest.mark.parametrize(

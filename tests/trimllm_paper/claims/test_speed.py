@@ -58,7 +58,7 @@ def test_one_of_two_machines_is_not_the_papers(results: PaperResults, gone: str,
     """Nor where TrimLLM was not timed on one of them."""
     results.speed()
     results.timings.paths = [p for p in results.timings.paths if gone not in p.as_posix()]
-    finding = judged(results, "speedup_consumer").finding
+    finding = judged(results, "speedup_consumer")
     assert finding.own is own and bool(finding.missing) is own
 
 
@@ -136,7 +136,7 @@ def test_slower_training_fails_the_claim_on_time(
     # The number is Table 9's.
     shares = derive.shares_of_full_ft(results.frame, "tiny", "sciq", "paper", 1)
     assert shares == [pytest.approx(100 * trim)]
-    assert one.finding.comparisons[1].value == pytest.approx(trim)
+    assert one.comparisons[1].value == pytest.approx(trim)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_times_of_a_part_of_the_domains_or_of_another_machine(
         results.trained(*DOMAINS[:4], full_ft=10, sparse_ft=10 * sparse)
         assert "the chain in financeqa" in missing(results, claim)
     one = judged(results, claim, "sciq", own=False)
-    assert one.verdict == UNDECIDED and one.finding.comparisons[0].low is None  # one domain
+    assert one.verdict == UNDECIDED and one.comparisons[0].low is None  # one domain
     results.trainings, results.epochs = [], []
     results.trained(*DOMAINS[:4], full_ft=10, sparse_ft=4.1)
     h100 = {"provenance": {"hardware": {"gpu": "NVIDIA H100 80GB HBM3", "cpu": "A"}}}

@@ -102,10 +102,10 @@ class LogHandler(LogHandlerBase):
 
     def _progress(self) -> str:
         spent = time.monotonic() - self.started
-        whole = sum(SECONDS.values())
+        whole, done = sum(SECONDS.values()), sum(SECONDS.get(job, 0.0) for job in self.finished)
         if 0 < self.done == self.total:
             words = f"in {spent / 60:.0f} min"
-        elif done := sum(SECONDS.get(job, 0.0) for job in self.finished):
+        elif done:
             left = spent * max(0.0, whole - done) / done / 60
             # Other work on the machine, and jobs unlike those that were measured.
             words = f"{0.8 * left:.0f} to {1.5 * left + 1:.0f} min left at this speed"
@@ -141,9 +141,7 @@ def one_line(message: str) -> str:
     if "Write-protected output files" in message:
         path = message.rpartition("affected files:")[2].split()[0]
         return f"error: {path} may not be written; make its folder writable and run again"
-    if lines[0].startswith("Traceback"):
+    if lines[0].startswith("Traceback") or re.match(r"\w+Error: \[Errno \d+\] ", lines[-1]):
         remedy = "run the same command again; if it fails again, report it with .snakemake/log"
         return f"error: {lines[-1]} ({remedy})"
-    if lines[1:] and re.match(r"\w+Error: \[Errno \d+\] ", lines[-1]):
-        return f"error: {lines[0]} {lines[-1]}"
     return message

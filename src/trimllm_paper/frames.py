@@ -32,7 +32,7 @@ from trimllm.base.files import MANIFEST
 from trimllm.base.machine import slug
 from trimllm.throughput.result import share_of_predicted
 from trimllm_paper import kept_runs
-from trimllm_paper.integrity.provenance import recorded
+from trimllm_paper.integrity.lineage import recorded
 from trimllm_paper.recipe import Recipe, place_of
 from trimllm_paper.records import Engines, Epoch, Evaluation, OfRecipe, Throughput, Training
 

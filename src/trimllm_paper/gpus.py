@@ -11,7 +11,6 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -24,22 +23,23 @@ from trimllm.base.errors import UserError
 class Kind(NamedTuple):
     """A GPU, by NVIDIA's data sheet."""
 
+    name: str  # regular expression of the driver's name of it
     gib: float  # memory
     rate: float  # dense 16-bit operations a second
     bandwidth: float  # bytes a second of its memory
 
 
 KINDS = {
-    "A100-SXM4-80GB": Kind(80, 312e12, 2039e9),
-    "A100-PCIe-80GB": Kind(80, 312e12, 1935e9),
-    "A100-SXM4-40GB": Kind(40, 312e12, 1555e9),
-    "A100-PCIe-40GB": Kind(40, 312e12, 1555e9),
-    "H100-SXM5-80GB": Kind(80, 989e12, 3350e9),
-    "H100-PCIe-80GB": Kind(80, 756e12, 2039e9),
-    "H200-141GB": Kind(141, 989e12, 4800e9),
-    "L40S-48GB": Kind(48, 362e12, 864e9),
-    "RTX-3090-24GB": Kind(24, 71e12, 936e9),
-    "RTX-4090-24GB": Kind(24, 165e12, 1008e9),
+    "A100-SXM4-80GB": Kind("A100-SXM", 80, 312e12, 2039e9),
+    "A100-PCIe-80GB": Kind("A100.*PCI", 80, 312e12, 1935e9),
+    "A100-SXM4-40GB": Kind("A100-SXM", 40, 312e12, 1555e9),
+    "A100-PCIe-40GB": Kind("A100.*PCI", 40, 312e12, 1555e9),
+    "H100-SXM5-80GB": Kind("H100(?!.*PCI)", 80, 989e12, 3350e9),
+    "H100-PCIe-80GB": Kind("H100.*PCI", 80, 756e12, 2039e9),
+    "H200-141GB": Kind("H200", 141, 989e12, 4800e9),
+    "L40S-48GB": Kind("L40S", 48, 362e12, 864e9),
+    "RTX-3090-24GB": Kind("RTX 3090$", 24, 71e12, 936e9),
+    "RTX-4090-24GB": Kind("RTX 4090$", 24, 165e12, 1008e9),
 }
 ASSUMED = "A100-SXM4-80GB"
 LOCKS = Path(tempfile.gettempdir(), f"trimllm-gpus-{os.getuid()}")
@@ -48,16 +48,9 @@ _claimed: list[IO[str]] = []  # open, and so locked, as long as this process liv
 
 
 def kind_named(name: str, gib: float) -> str | None:
-    """The kind of a GPU, by the driver's name of it and its memory; None if it is not in KINDS.
-
-    >>> kind_named("NVIDIA A100 80GB PCIe", 80), kind_named("NVIDIA RTX A1000", 8)
-    ('A100-PCIe-80GB', None)
-    """
+    """The kind of a GPU, by the driver's name of it and its memory; None if it is not in KINDS."""
     for known, kind in KINDS.items():
-        family = re.split("-(?:SXM|PCIe|[0-9]+GB)", known)[0].replace("-", " ")
-        same_form = "SXM" not in known or "PCI" not in name
-        is_near = abs(gib / kind.gib - 1) < 0.1
-        if re.search(rf"\b{family}\b(?! Ti)", name) and same_form and is_near and "MIG" not in name:
+        if re.search(kind.name, name) and abs(gib / kind.gib - 1) < 0.1:
             return known
     return None
 
@@ -131,22 +124,17 @@ def claim(count: int, folder: Path = LOCKS, wait: float = 1.0) -> list[str]:
     if count > len(names):
         raise UserError(f"this job needs {count} GPUs, and {len(names)} are visible here")
     folder.mkdir(parents=True, exist_ok=True)
-    streams = {name: (folder / f"gpu-{name}.lock").open("w") for name in names}
-    while len(mine := _lock(streams, count)) < count:
-        for name in mine:
-            fcntl.flock(streams[name], fcntl.LOCK_UN)
-        time.sleep(wait)
-    _claimed.extend(streams.values())
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
-    return mine
-
-
-def _lock(streams: Mapping[str, IO[str]], count: int) -> list[str]:
-    """Lock the first `count` free files, or as many as there are."""
-    mine: list[str] = []
-    for name, stream in streams.items():
-        with suppress(BlockingIOError):
-            if len(mine) < count:
+    while True:
+        mine: dict[str, IO[str]] = {}
+        for name in names:
+            stream = (folder / f"gpu-{name}.lock").open("w")
+            with suppress(BlockingIOError):
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                mine.append(name)
-    return mine
+                mine[name] = stream
+            if len(mine) == count:
+                _claimed.extend(mine.values())
+                os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+                return [*mine]
+        for stream in mine.values():  # too few are free: let others have them
+            stream.close()
+        time.sleep(wait)

@@ -21,16 +21,10 @@ def snakemake(
     targets: Sequence[str], configfiles: Sequence[Path], changes: Sequence[str], *options: str
 ) -> list[str]:
     """Snakemake's command line for targets, with further options of its own."""
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        *options,
-        "--snakefile",
-        str(PROJECT / "Snakefile"),
-    ]
-    command += [*targets, *(["--configfile", *map(str, configfiles)] if configfiles else [])]
-    return [*command, *(["--config", *changes] if changes else [])]
+    command = [sys.executable, "-m", "snakemake", *options]
+    command += ["--snakefile", str(PROJECT / "Snakefile"), *targets]
+    command += ["--configfile", *map(str, configfiles)] if configfiles else []
+    return [*command, "--config", *changes] if changes else command
 
 
 def configuration(configfiles: Sequence[Path], changes: Sequence[str] = ()) -> dict[str, Any]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import errno
-import gc
 import os
+import subprocess
 import sys
-import tempfile
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,26 +15,12 @@ from typing import Any, TextIO
 
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
+from trimllm.base.machine import hardware, peak_rss_bytes, versions
 from trimllm.base.names import ADAPTERS
 from trimllm_paper import gpus
-from trimllm_paper.integrity import checks, provenance
+from trimllm_paper.integrity import checks
 from trimllm_paper.recipe import place_of
 from trimllm_paper.records import DataReport
-
-NO_SPACE = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
-REFUSED = (
-    *(errno.ESTALE, errno.EBUSY, errno.EIO, errno.EROFS),
-    *(errno.EXDEV, errno.EACCES, errno.EPERM),
-)
-
-
-def file_system_error(error: BaseException) -> str | None:
-    """What a file system refused and what to do about it; None for any other error."""
-    if any(reason in str(error) for reason in NO_SPACE):  # safetensors passes on the text alone
-        return f"no space left ({error}); make room and run again"
-    if isinstance(error, OSError) and error.errno in REFUSED and error.filename is not None:
-        return f"the file system refused it ({error}); repair that and run again"
-    return None
 
 
 def set_environment(threads: int, online: bool, models: Mapping[str, Any]) -> None:
@@ -77,6 +61,16 @@ def redirect_output(log: Path) -> TextIO:
     return terminal
 
 
+def git_commit() -> str | None:
+    """Commit of this checkout, with "-dirty" after changes; None outside of git."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return run.stdout.decode().strip() or None
+
+
 class Job:
     """Environment, log, GPUs and one-line errors of a job.
 
@@ -91,6 +85,7 @@ class Job:
     Attributes:
         params: what the job depends on beside its inputs (`lineage.Job.params`).
         inputs: lists of files by name, also where there is one.
+        stamp: the hash by which a result's own job recognizes it.
         data_hashes: sha256 of every file of the prepared domain that it reads, each verified.
     """
 
@@ -98,6 +93,7 @@ class Job:
         self.snakemake = snakemake
         self.online = online and snakemake.config["mirror"] is None
         self.params: Mapping[str, Any] = snakemake.params.get("depends", {})
+        self.stamp = {"config_hash": snakemake.params.get("config_hash")}
         self.wildcards: dict[str, str] = dict(snakemake.wildcards.items())
         self.inputs = {
             name: [value] if isinstance(value, str) else list(value)
@@ -110,10 +106,9 @@ class Job:
         self.started = datetime.now(UTC)
         set_environment(snakemake.threads, self.online, snakemake.config["models"])
         reuse_freed_memory()
-        gc.set_threshold(70_000)  # imports make many objects and no garbage
         self.terminal = redirect_output(Path(str(snakemake.log[0])))
         try:
-            if snakemake.resources.get("gpu") and self.compute["device"] != "cpu":
+            if snakemake.resources.get("gpu") and snakemake.config["compute"]["device"] != "cpu":
                 gpus.take(snakemake.resources["gpu"])
             outputs = [Path(path) for path in snakemake.output]
             for path in {path.parent for path in outputs} | set(outputs):
@@ -125,20 +120,21 @@ class Job:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        gc.freeze()  # the interpreter need not look for garbage when it ends
         if isinstance(error, Exception):
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
         """End the job with one line on the terminal."""
-        problem = str(error) if isinstance(error, UserError) else file_system_error(error)
-        if problem is None:
-            traceback.print_exception(error)
-            first = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-            problem = (
-                f"{first} (unexpected: run the same command again; if it fails again, report it "
-                f"with {self.snakemake.log[0]})"
-            )
+        problem = str(error)
+        if not isinstance(error, UserError):
+            with suppress(OSError):
+                traceback.print_exception(error)
+            first = f"{type(error).__name__}: {problem.strip().partition(chr(10))[0]}"
+            # safetensors passes on the text alone
+            of_files = isinstance(error, OSError) or "No space left" in first
+            what = "make room or repair the file system" if of_files else "unexpected"
+            again = "run the same command again; if it fails again, report it"
+            problem = f"{first} ({what}: {again} with {self.snakemake.log[0]})"
         self.tell(f"error: {problem}")
         sys.exit(1)
 
@@ -148,11 +144,6 @@ class Job:
         self.terminal.write(f"[{' '.join([rule, *self.wildcards.values()])}] {text}\n")
         with suppress(OSError):
             print(text, file=sys.stderr)
-
-    @property
-    def stamp(self) -> dict[str, str]:
-        """The hash by which a result's own job recognizes it."""
-        return {"config_hash": self.snakemake.params.config_hash}
 
     @property
     def seed(self) -> int | None:
@@ -169,11 +160,6 @@ class Job:
         return bool(self.params["loading"]["trust_remote_code"])
 
     @property
-    def compute(self) -> Mapping[str, Any]:
-        """Where jobs run. It changes results by rounding only, and so is no parameter."""
-        return self.snakemake.config["compute"]
-
-    @property
     def facts(self) -> dict[str, Any]:
         """What a record beside a checkpoint says of its place and its chain."""
         place = place_of(self.snakemake.output.record)
@@ -186,7 +172,7 @@ class Job:
         return read_documents(self.snakemake.input[name])
 
     def provenance(self, **extra: Any) -> dict[str, Any]:
-        """Provenance of the job so far."""
+        """Code, libraries, machine, time and inputs of the job so far."""
         known: dict[str, Any] = {"rule": self.snakemake.rule, **self.stamp}
         if manifest := self.snakemake.input.get("manifest"):
             known["manifest_sha256"] = files.sha256_of(manifest)
@@ -196,7 +182,17 @@ class Job:
             known["data_hashes"] = self.data_hashes
         if self.seed is not None:
             known["seed"] = self.seed
-        return provenance.record(self.started, self.params.get("code", ""), **known, **extra)
+        return {
+            "started": self.started.isoformat(timespec="seconds"),
+            "wall_seconds": round((datetime.now(UTC) - self.started).total_seconds(), 3),
+            "peak_rss_bytes": peak_rss_bytes(),
+            "hardware": hardware(),
+            "versions": versions(),
+            "git_commit": git_commit(),
+            "code_hash": self.params.get("code", ""),
+            **known,
+            **extra,
+        }
 
     def card(self) -> dict[str, Any]:
         """Model and data as model cards name them. It changes no result."""
@@ -222,22 +218,7 @@ class Job:
         folder, device = self.checkpoint, self.params["loading"]["device"]
         compressed = kernels.method_of(files.read_json(folder / "config.json"))
         loaded = compute_dtype("float32" if compressed else dtype, device)
-        place = self.compute["weights_on"]
+        place = self.snakemake.config["compute"]["weights_on"]
         if place != "device" and not compressed:
             return checkpoint.load_streamed(folder, dtype=loaded, device=device, place=place)
         return checkpoint.load(folder, dtype=loaded, device=device, trust_remote_code=self.trusted)
-
-    def training_file(self) -> str:
-        """Training documents. A recipe's `pool` is the first documents of the seed's order, in a
-        temporary file."""
-        if self.params["pool"] is None:
-            return str(self.snakemake.input.train)
-        from trimllm.data.document import write_documents
-        from trimllm.train.batching import documents_of_epoch
-
-        documents = self.documents("train")
-        self._pool = tempfile.TemporaryDirectory(prefix="trimllm-")  # until the job ends
-        count = min(self.params["pool"], len(documents))
-        drawn = documents_of_epoch(documents, 0, count, self.seed or 0)
-        write_documents(own := Path(self._pool.name, "train.jsonl"), drawn)
-        return str(own)

@@ -102,20 +102,11 @@ def text_of(record: Record) -> str:
 
 def write(folder: Path, records: Mapping[str, Record], config: str) -> None:
     """Write a kept run with a configuration (YAML) atomically, in place of what `folder` holds."""
-    rows = [{"path": name, **records[name]} for name in sorted(records)]
+    lines = [
+        json.dumps({"path": name, **records[name]}, allow_nan=False) for name in sorted(records)
+    ]
     with files.scratch(folder) as temporary:
         files.write_text(temporary / CONFIG, config)
-        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-        files.write_text(temporary / RECORDS, lines)
+        files.write_text(temporary / RECORDS, "".join(f"{line}\n" for line in lines))
         files.write_manifest(temporary)
         files.publish(temporary, folder)
-
-
-def unpack(folder: str | Path, results: Path) -> int:
-    """Write the files of a kept run below `results`, byte by byte as they were, except those that
-    exist; returns their number."""
-    records = records_of(folder)
-    missing = [name for name in records if not (results / name).exists()]
-    for name in missing:
-        files.write_text(results / name, text_of(records[name]))
-    return len(missing)

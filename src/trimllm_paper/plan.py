@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 from trimllm.base.errors import UserError
 from trimllm.base.machine import memory_bytes
-from trimllm_paper import gpus, invocation, shapes
-from trimllm_paper.integrity import cluster
+from trimllm_paper import gpus, invocation
 from trimllm_paper.resources import GIB, MIB, SLOW_START, TRAINING, Resources, stored_bytes, task_of
 
 # Environment variable: a file to which the logger of a dry run writes a JSON line for each job.
@@ -64,7 +63,7 @@ class Plan:
         hours: dict[str, float] = defaultdict(float)
         for (task, wildcards), s, n in zip(self.work, self.seconds, self.units, strict=True):
             hours[task if key == "task" else wildcards[key]] += s * n / 3600
-        return dict(hours)
+        return hours
 
     def wall_seconds(self, parallel: int) -> float:
         """Seconds on `parallel` cores or GPUs; at least the longest chain and what it needs."""
@@ -97,10 +96,8 @@ class Plan:
             count = self.resources.split(task, wildcards).processes
             job, minutes = f"{task} of {wildcards['model']}", SLOW_START + seconds / 60
             if here and need.host > have:
-                mib = (
-                    f"{need.host / MIB:,.0f} MiB of memory, this machine has {have / MIB:,.0f} MiB"
-                )
-                yield f"{job} needs about {mib}; run a target without it, or where there is more"
+                mib = f"{need.host / MIB:,.0f} MiB of memory, this machine has {have / MIB:,.0f}"
+                yield f"{job} needs about {mib} MiB; run a target without it or use another machine"
             if here and need.gpu and count > (len(cards) or gpus.gpus_present()):
                 yield f"compute.processes: {job} needs {count} GPUs, this machine has {len(cards)}"
             if need.gpu > gib * GIB:
@@ -109,17 +106,3 @@ class Plan:
             if not here and limit and minutes > SAFE * limit:
                 more = f"{minutes:.0f} minutes, more than {SAFE:.0%} of {limit}"
                 yield f"compute.longest_minutes: {job} is expected to take {more}"
-
-
-def prepare(workflow: Any, config: Any) -> None:
-    """When Snakemake starts: raise `UserError` for a run that must fail; note its jobs' seconds."""
-    if not workflow.local_exec:
-        words = workflow.config_settings.config_args or ()
-        cluster.prepare(config.compute, words, workflow.executor_plugin.name)
-    needed = list(workflow.dag.needrun_jobs())
-    plan = Plan([Job(job.rule.name, job.wildcards_dict) for job in needed], config)
-    shapes.refuse_untimed(plan.jobs, config.throughput)
-    for problem in plan.problems(here=workflow.local_exec):
-        raise UserError(problem)
-    numbers = [job.jobid for job in needed if task_of(job.rule.name)]
-    SECONDS.update(zip(numbers, plan.seconds, strict=True))

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from trimllm.base.machine import fast_dtype
 from trimllm.throughput.shapes import parameters
 from trimllm_paper.gpus import kind_of, uses_gpu
-from trimllm_paper.recipe import Paths, Recipe, chains, taught
+from trimllm_paper.recipe import FULL, Paths, Recipe, chains, taught
 from trimllm_paper.records import DataReport
 from trimllm_paper.shapes import RANDOM
 
@@ -202,8 +202,8 @@ class Resources:
         if task == "measure":
             return self._measuring(wildcards["model"])
         config, model = self.config, self.config.models[wildcards["model"]]
-        recipe = Recipe.parse(wildcards["recipe"]) if wildcards.get("recipe") else None
-        kept = 1 - int(wildcards.get("drop") or (recipe.dropped if recipe else 0)) / model.units
+        dropped = wildcards.get("drop") or Recipe.parse(wildcards.get("recipe") or FULL).dropped
+        kept = 1 - int(dropped) / model.units
         stored = stored_bytes(model, kept)
         seconds = (GPU_START if self.gpu else START) + stored / DISK
         if task == "fetch":
@@ -230,10 +230,9 @@ class Resources:
             read += 2 * config.compress.held_back_documents
         if task in ("evaluate", "answers", "export"):
             count = tests if task == "evaluate" else SHOWN
-            generates = task == "answers" or (task == "evaluate" and is_free)
-            # Generating is memory-bound.
-            seconds += count * 3 * config.evaluate.answer_tokens * token * generates
             read += count
+            if task == "answers" or (task == "evaluate" and is_free):  # generating: memory-bound
+                seconds += count * 3 * config.evaluate.answer_tokens * token
         return seconds + read * token * whole
 
     def _training(self, task: str, wildcards: Wildcards, known: int) -> tuple[int, int]:
@@ -250,10 +249,9 @@ class Resources:
     def _measuring(self, name: str) -> float:
         """Seconds of timing a model beside the full one."""
         section = self.config.throughput
-        twice = 4 * self._parameters(name)
         rate, bandwidth = self._rates(section.threads or os.cpu_count() or 1)
         one = section.generate / bandwidth + (section.tokens - section.generate) / rate
-        return 2 * START + twice * (1 / DISK + (section.repeats + 1) * one)
+        return 2 * START + 4 * self._parameters(name) * (1 / DISK + (section.repeats + 1) * one)
 
     def _rates(self, threads: int) -> tuple[float, float]:
         """Operations and bytes of memory a second that a process reaches."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,12 +41,8 @@ def fetch(sha256: str, folder: Path, mirror: Path | None = None, version: str = 
     return fetch_wheels(wheels, folder, mirror)["some-data"]
 
 
-@pytest.mark.parametrize("folder", ["downloads", "{}/downloads"])
-def test_a_wheel_of_a_mirror_is_copied_once(
-    wheel: tuple[Path, str], tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (source, sha256), downloads = wheel, Path(folder.format(tmp_path))
+def test_a_wheel_of_a_mirror_is_copied_once(wheel: tuple[Path, str], tmp_path: Path) -> None:
+    (source, sha256), downloads = wheel, tmp_path / "downloads"
     path = fetch(sha256, downloads, source.parent)
     assert path == downloads / FILE and path.read_bytes() == source.read_bytes()
     source.unlink()
@@ -61,7 +56,7 @@ def test_a_wheel_of_a_mirror_is_copied_once(
 @pytest.mark.parametrize(
     "version, digit, problem",
     [
-        ("2.0", "", r"mirror has no wheel of some-data 2\.0 "),
+        ("2.0", "", r"^wheel some-data 2\.0 cannot be fetched from .*mirror \(the log"),
         ("1.0", "0", "has sha256 .*, not 0.*; .*mirror does not hold what the configuration names"),
     ],
 )
@@ -74,33 +69,15 @@ def test_another_wheel_is_refused(
     assert os.listdir(tmp_path / "new") == []
 
 
-def test_a_wheel_is_downloaded_once(
-    wheel: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, sha256 = wheel
-    downloads = []
-
-    def pip(command: list[str]) -> subprocess.CompletedProcess:
-        downloads.append(command)
-        shutil.copy(source, command[command.index("--dest") + 1])
-        return subprocess.CompletedProcess(command, 0)
-
-    monkeypatch.setattr(subprocess, "run", pip)
-    assert fetch(sha256, tmp_path / "downloads") == fetch(sha256, tmp_path / "downloads")
-    assert len(downloads) == 1 and os.listdir(tmp_path / "downloads") == [FILE]
-    with pytest.raises(
-        UserError, match=r"the package index has no wheel of some-data 1 \(`wheels` "
-    ):
-        fetch(sha256, tmp_path / "downloads", version="1")
-
-
 def test_a_network_that_is_cut_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in {"INDEX_URL": "http://127.0.0.1:9/", "RETRIES": "0"}.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    with pytest.raises(UserError, match=r"^wheel some-data 1\.0 cannot be downloaded .* mirror$"):
+    with pytest.raises(
+        UserError, match=r"^wheel some-data 1\.0 cannot be fetched from the package index"
+    ):
         fetch("0", tmp_path / "downloads")
     assert "No matching distribution found for some-data==1.0" in capfd.readouterr().err
     assert os.listdir(tmp_path / "downloads") == []
@@ -126,9 +103,9 @@ def test_members_of_wheels_become_files(tmp_path: Path) -> None:
     def sources(*members: str) -> list[dict[str, str]]:
         source = {"wheel": "some-data", "member": [*members], "label": "l"}
         spec = {"sets": {"s": {"prompt": "p", "from": [source, {"file": "own.csv"}]}}}
-        found = unpacked(spec, {"some-data": path}, tmp_path / "files")["sets"]["s"]
-        assert found["prompt"] == "p"
-        return found["from"]
+        made = unpacked(spec, {"some-data": path}, tmp_path / "files")["sets"]["s"]
+        assert made["prompt"] == "p"
+        return made["from"]
 
     *extracted, own = sources(*members)
     assert [Path(one.pop("file")).read_text() for one in extracted] == [*members.values()]

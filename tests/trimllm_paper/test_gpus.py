@@ -32,14 +32,13 @@ sys.stdin.read()
         ("NVIDIA GeForce RTX 3090", 24, "RTX-3090-24GB"),
         ("NVIDIA GeForce RTX 3090 Ti", 24, None),
         ("NVIDIA RTX A1000", 8, None),
-        ("NVIDIA A100-SXM4-80GB MIG 3g.40gb", 40, None),
     ],
 )
 def test_kinds_are_told_apart(name: str, gib: float, kind: str | None) -> None:
     assert gpus.kind_named(name, gib) == kind
 
 
-def start(folder: Path, count: int = 1) -> subprocess.Popen[str]:
+def begin(folder: Path, count: int = 1) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", CLAIM, str(folder), str(count)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     env = os.environ | {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}
@@ -48,11 +47,11 @@ def start(folder: Path, count: int = 1) -> subprocess.Popen[str]:
 
 def test_jobs_at_once_get_different_gpus(tmp_path: Path) -> None:
     """Four jobs on four faked devices; one for two of them waits until two have ended."""
-    jobs = [start(tmp_path) for _ in range(4)]
+    jobs = [begin(tmp_path) for _ in range(4)]
     try:
         mine = [job.stdout.readline().strip() for job in jobs]
         assert sorted(mine) == ["0", "1", "2", "3"]
-        jobs.append(start(tmp_path, 2))
+        jobs.append(begin(tmp_path, 2))
         jobs[2].kill()
         time.sleep(0.5)
         assert jobs[4].poll() is None

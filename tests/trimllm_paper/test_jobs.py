@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +155,7 @@ def test_a_chain_goes_from_epoch_to_epoch() -> None:
     assert settled.outputs == [f"{folder}/drop_15/{name}.json" for name in ("manifest", "training")]
     assert settled.params["arguments"]["epochs"] == 1 and not settled.params["exact"]
     assert first.params["exact"] and second.params["exact"]
-    for drop, words in (("99", "end at 45, before drop_99"), ("16", "no epoch of chain paper")):
+    for drop, words in (("99", "drops 15 an epoch, and 45 in all"), ("16", "there is no drop_16")):
         with pytest.raises(UserError, match=words):
             jobs.of(training.settle, **CHAIN, name="paper", drop=drop)
 
@@ -248,35 +247,25 @@ def test_an_export_whose_engine_is_missing_is_not_planned(monkeypatch: pytest.Mo
     monkeypatch.setenv("TRIMLLM_VLLM_PYTHON", "/nowhere/python")
     with pytest.raises(UserError, match="/nowhere/python is not an executable Python"):
         Jobs(configuration("config")).of(measuring.export, **place)
-    monkeypatch.setenv("TRIMLLM_VLLM_PYTHON", sys.executable)
-    assert "full" not in Jobs(configuration("config")).of(measuring.export, **place).inputs
-
-
-def test_a_format_is_measured_down_to_its_least_percent() -> None:
-    formats = ["llm_int8", "transformers"]
-    engines = {"formats": formats, "kept_percent": [50, 25], "least_percent": {"llm_int8": 40}}
-    jobs = Jobs(smoke(engines=engines, compress={"methods": ["llm_int8"]}))
-    one = jobs.of(measuring.engines, hardware="here", model=MODEL, engine="transformers")
-    assert one.params["models"] == [
-        *(("full_ft", "llm_int8"), ("trim_paper/drop_30", "llm_int8")),
-        *(
-            (recipe, "transformers")
-            for recipe in ("full_ft", "trim_paper/drop_30", "trim_paper/drop_45")
-        ),
-    ]
-    assert not [file for file in one.inputs["loaded"] if "drop_45+llm_int8" in file]
 
 
 def test_an_engine_reads_what_it_runs() -> None:
-    jobs = Jobs(smoke(engines={"kept_percent": [50], "formats": ["gptq_int4", "awq_int4", "vllm"]}))
+    """In each format down to its least percent."""
+    engines = {"kept_percent": [50, 25], "formats": ["gptq_int4", "awq_int4", "transformers"]}
+    jobs = Jobs(smoke(engines=engines | {"least_percent": {"gptq_int4": 40}}))
     place = {"hardware": "here", "model": MODEL}
     formats = measuring.engine_formats(jobs, MODEL)
-    assert formats == {"transformers": ["gptq_int4"], "vllm": ["vllm"]}, "AWQ is not made"
+    assert formats == {"transformers": ["gptq_int4", "transformers"]}, "AWQ is not made"
     one = jobs.of(measuring.engines, **place, engine="transformers")
     recipes, folder = ("full_ft", "trim_paper/drop_30"), "results/smoke/models/smollm2-135m/sciq"
-    assert one.params["models"] == [(recipe, "gptq_int4") for recipe in recipes]
-    for kind, made in (("checkpoints", ""), ("loaded", "+gptq_int4")):
-        assert one.inputs[kind] == [f"{folder}/{recipe}{made}/manifest.json" for recipe in recipes]
+    dense = (*recipes, "trim_paper/drop_45")
+    assert one.params["models"] == [
+        *((recipe, "gptq_int4") for recipe in recipes),
+        *((recipe, "transformers") for recipe in dense),
+    ]
+    manifests = [f"{folder}/{recipe}/manifest.json" for recipe in dense]
+    int4 = [f"{folder}/{recipe}+gptq_int4/manifest.json" for recipe in recipes]
+    assert one.inputs["checkpoints"] == manifests and one.inputs["loaded"] == int4 + manifests
     with pytest.raises(UserError, match="none of engines.formats is smollm2-135m in llama_cpp"):
         jobs.of(measuring.engines, **place, engine="llama_cpp")
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
-import yaml
 from configurations import KEPT, ROOT, configuration
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper import kept_runs
-from trimllm_paper.commands import reference
+from trimllm_paper import kept_runs, recipe
+from trimllm_paper.__main__ import main
+from trimllm_paper.config import Config, load, read_yaml
 from trimllm_paper.config.domain import read_by
 from trimllm_paper.integrity import checks
 
 MADE_BY = {"reference": ["config"], "reference_ablation": ["config", "overlays/ablation"]}
 """Kept folder -> the files of config/ that it was made by, each on top of those before it. The
 others are made again by their own config.yaml."""
+ELSEWHERE = ("results", "domains_folder", "mirror", "replicates", "compute.")
+ELSEWHERE += ("throughput.repeats", "engines.repeats")
+"""Keys that change no result."""
 RECORDS = {
     "eval/m/d/full_ft/t.json": {"content": {"label": "½", "acc": 0.1 + 0.2}},
     "seed_1/eval/m/d/full_ft/t.json": {"content": {"acc": 1}},
@@ -33,10 +37,13 @@ def kept(tmp_path: Path) -> Path:
     return tmp_path / "kept"
 
 
-def test_a_kept_run_unpacks_to_the_files_that_it_keeps(kept: Path, tmp_path: Path) -> None:
+def test_a_kept_run_unpacks_to_the_files_that_it_keeps(
+    kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     results = tmp_path / "results"
     files.write_text(results / "domains/d.yaml", "label: mine\n")
-    assert kept_runs.unpack(kept, results) == 2
+    assert main(["unpack", str(kept), str(results)]) == 0
+    assert capsys.readouterr().out == f"2 files in {results}\n"
     assert (results / "domains/d.yaml").read_text() == "label: mine\n"
     for name in [*RECORDS][:2]:
         path, there = results / name, kept / name
@@ -48,7 +55,7 @@ def test_a_kept_run_unpacks_to_the_files_that_it_keeps(kept: Path, tmp_path: Pat
 
 
 def test_files_of_a_kept_run_are_found_like_those_on_disk(kept: Path, tmp_path: Path) -> None:
-    kept_runs.unpack(kept, tmp_path / "results")
+    assert main(["unpack", str(kept), str(tmp_path / "results")]) == 0
     hidden = tmp_path / "results/eval/m/d/.full_ft.tmp-1/t.json"
     files.write_json(hidden, {})
     for pattern in ("eval/**/*.json", "*/*.yaml", "**/t.json", "seed_*/eval/**/*.json", "no/*"):
@@ -81,14 +88,19 @@ def test_a_changed_kept_run_is_refused(kept: Path) -> None:
 @pytest.mark.parametrize("name", MADE_BY)
 def test_a_kept_run_is_of_the_files_that_name_it(name: str) -> None:
     """So that it can be added to, and whoever runs these gets its recipes."""
-    kept = KEPT.with_name(name)
-    paths = [ROOT / "config" / f"{file}.yaml" for file in MADE_BY[name]]
-    now = reference.configuration([], kept.relative_to(ROOT), paths)
-    was = reference.resolved(kept / "config.yaml")
-    assert reference.made_by(reference.portable(now)) == reference.made_by(was)
-    for file, text in reference.domain_files(now, [], paths).items():
-        there = yaml.safe_load(kept_runs.read_text(kept / file))
-        assert read_by(there) == read_by(yaml.safe_load(text)), file
+    kept, (file, *_) = KEPT.with_name(name), MADE_BY[name]
+    now, was = configuration(*MADE_BY[name]), load(read_yaml(kept / "config.yaml"), [])
+    assert made_by(now) == made_by(was), file
+    for domain, spec in now.domain_specs.items():
+        assert read_by(spec.raw) == read_by(was.domain_specs[domain].raw), domain
+
+
+def made_by(config: Config) -> dict[str, Any]:
+    """Key and value of all that changes results, of the recipes that are run."""
+    content = config.model_dump(mode="json")
+    content["recipes"] = {name: content["recipes"][name] for name in config.trim.recipes}
+    keys = dict(recipe.keys_of(content))
+    return {k: v for k, v in keys.items() if k == "compute.dtype" or not k.startswith(ELSEWHERE)}
 
 
 def test_make_clean_leaves_them_and_takes_all_else(tmp_path: Path) -> None:

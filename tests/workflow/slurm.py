@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -44,17 +44,12 @@ def _path() -> str:
     return f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 def _write_configuration(folder: Path) -> None:
     host = socket.gethostname().split(".")[0]
-    control, *ports = _free_ports(1 + len(NODES))
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(1 + len(NODES))]
+    control, *ports = (one.getsockname()[1] for one in sockets)
+    for one in sockets:
+        one.close()
     lines = f"""
 ClusterName=toy
 SlurmctldHost={host}(127.0.0.1)
@@ -121,7 +116,7 @@ def cluster() -> Iterator[dict[str, str]]:
             subprocess.run(["slurmctld", "-f", config], check=True, env=environment)
             for node in NODES:
                 subprocess.run(["slurmd", "-N", node, "-f", config], check=True, env=environment)
-            _wait_until_idle(environment)
+            _wait_until(lambda: _are_idle(environment), "Slurm's nodes did not come up")
             yield client
         finally:
             if (folder / "slurmctld.pid").exists():
@@ -143,14 +138,17 @@ def _stop(pid_files: list[Path]) -> None:
                 time.sleep(0.1)
 
 
-def _wait_until_idle(environment: dict[str, str]) -> None:
-    command, end = ["sinfo", "-h", "-N", "-o", "%T"], time.monotonic() + 60
-    while True:
-        run = subprocess.run(command, capture_output=True, text=True, env=environment)
-        if run.returncode == 0 and set(run.stdout.split()) == {"idle"}:
-            return
-        assert time.monotonic() < end, f"Slurm's nodes did not come up: {run.stdout}{run.stderr}"
+def _wait_until(succeeds: Callable[[], bool], problem: str) -> None:
+    end = time.monotonic() + 60
+    while not succeeds():
+        assert time.monotonic() < end, problem
         time.sleep(0.5)
+
+
+def _are_idle(environment: dict[str, str]) -> bool:
+    command = ["sinfo", "-h", "-N", "-o", "%T"]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
+    return run.returncode == 0 and set(run.stdout.split()) == {"idle"}
 
 
 def jobs(client: dict[str, str]) -> list[dict[str, str]]:
@@ -174,10 +172,8 @@ def restart_controller(client: Mapping[str, str], log: Path) -> None:
     time.sleep(5)  # more queries than the plugin's own default bears
     environment = {**os.environ, **client}
     subprocess.run(["slurmctld", "-f", str(config)], check=True, env=environment)
-    end = time.monotonic() + 60
-    while subprocess.run(["squeue"], capture_output=True, env=environment).returncode:
-        assert time.monotonic() < end, "Slurm's controller did not come up again"
-        time.sleep(0.5)
+    squeue = {"args": ["squeue"], "capture_output": True, "env": environment}
+    _wait_until(lambda: subprocess.run(**squeue).returncode == 0, "slurmctld did not come up again")
 
 
 def lose_node(client: Mapping[str, str], node: str, job: str) -> None:
@@ -185,12 +181,9 @@ def lose_node(client: Mapping[str, str], node: str, job: str) -> None:
     running = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            told = process.environ().get("SLURM_JOB_ID") == job
-            if (
-                told
-                or process.name().startswith("slurmstepd")
-                and f"[{job}." in " ".join(process.cmdline())
-            ):
+            is_step = process.name().startswith("slurmstepd")
+            of_job = is_step and f"[{job}." in " ".join(process.cmdline())
+            if of_job or process.environ().get("SLURM_JOB_ID") == job:
                 running.append(process)
     daemon = Path(client["SLURM_CONF"]).with_name(f"slurmd.{node}.pid")
     for process in (psutil.Process(int(daemon.read_text())), *running):

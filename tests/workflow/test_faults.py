@@ -33,7 +33,7 @@ def test_no_space(project: Path) -> None:
     with mounts() as room:
         room.mount("-t", "tmpfs", "-o", "size=8k", "none", project / "results")
         line = complaint(snakemake(project, REPORT, prefix=room.prefix, **CONFIG))
-        assert "error: no space left ([Errno 28] No space left" in line and "make room" in line
+        assert "[Errno 28] No space left on device" in line and "make room" in line
         room.mount("-o", "remount,size=8m", project / "results")
         made(project, REPORT, prefix=room.prefix, **CONFIG)
         assert_prepared(room.within(project))

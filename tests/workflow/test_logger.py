@@ -88,19 +88,10 @@ def test_a_failed_job_shows_the_end_of_its_log(say: Say, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("message", "line"),
     [
-        (
-            "Error: Directory cannot be locked. Please make sure",
-            "`snakemake --unlock` and the same",
-        ),
+        ("Error: Directory cannot be locked. Please make sure", "`snakemake --unlock` and the"),
         ("Traceback (most recent):\n  File 'x'\nKeyError: 'a'", "error: KeyError: 'a' (run"),
-        (
-            "MissingInputException in rule a:\nmissing b",
-            "MissingInputException in rule a:\nmissing",
-        ),
-        (
-            "Cannot make a.\nOSError: [Errno 30] R: 'a'",
-            "error: Cannot make a. OSError: [Errno 30] R",
-        ),
+        ("Cannot make a.\nOSError: [Errno 30] R: 'a'", "error: OSError: [Errno 30] R: 'a' (run"),
+        ("MissingInputException in rule a:\nmissing b", "in rule a:\nmissing b"),
     ],
 )
 def test_errors_of_snakemake_are_one_line(message: str, line: str) -> None:

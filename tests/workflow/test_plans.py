@@ -64,7 +64,7 @@ def test_every_target_can_be_planned(tmp_path: Path) -> None:
         (
             "results/models/smollm2-135m/sciq/trim_paper/drop_60/manifest.json",
             {},
-            "trim.kept_percent: chains of smollm2-135m with 15 drops an epoch end at 45",
+            "there is no drop_60: chain paper of smollm2-135m drops 15 an epoch, and 45 in all",
         ),
         ("table2", {"models": {"smollm2-135m": {"parameters": 13_000_000_000}}}, " MiB"),
         ("own", {}, "the configuration has no section `own`"),

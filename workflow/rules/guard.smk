@@ -5,7 +5,7 @@ from pathlib import Path
 
 from snakemake.io import IOFile
 
-from trimllm_paper import interrupts, invocation, plan
+from trimllm_paper import invocation, run_start
 from trimllm_paper.integrity import lineage
 from trimllm_paper.records import Choice
 
@@ -45,5 +45,4 @@ def of_chosen(kind):
 
 
 onstart:
-    or_refuse(plan.prepare)(workflow, CONFIG)
-    interrupts.wait_once(workflow.local_exec)
+    or_refuse(run_start.prepare)(workflow, CONFIG)

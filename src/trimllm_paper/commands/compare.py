@@ -29,8 +29,8 @@ from scipy.stats import binom
 
 from trimllm.base.errors import UserError
 from trimllm_paper import invocation, kept_runs
-from trimllm_paper.commands import reference
-from trimllm_paper.config import load
+from trimllm_paper.config.load import validated
+from trimllm_paper.config.models import Config
 from trimllm_paper.derive import Accuracy, chains
 from trimllm_paper.frames import Frame, frame, rows
 from trimllm_paper.recipe import keys_of, seed_folders
@@ -85,12 +85,10 @@ def facts(evaluations: pd.DataFrame) -> dict[str, str]:
 
 def settings(folder: Path, configfiles: Sequence[Path], seed: int) -> dict[str, str]:
     """Configuration of a folder's results, flat: that beside kept ones, else the given files'."""
-    if (own := folder / kept_runs.CONFIG).is_file():
-        config = reference.resolved(own)
-    else:
-        raw = invocation.configuration(configfiles)
-        config = load(raw, configfiles or [invocation.DEFAULT]).model_dump(mode="json")
-    flat = keys_of(reference.portable(config | {"seed": seed}))
+    own = folder / kept_runs.CONFIG
+    named = [own] if own.is_file() else configfiles
+    config = validated(Config, invocation.configuration(named, [f"seed={seed}"]), named)
+    flat = keys_of(config.model_dump(mode="json"))
     return {key: json.dumps(value) for key, value in flat if key not in PLACES}
 
 
@@ -131,17 +129,16 @@ def run(folder: Path, kept: Path, show: str = DIFFERENT, configfiles: Sequence[P
     for place, keys in ((folder, groups[0].keys() - both), (other, groups[1].keys() - both)):
         if keys:
             print(f"In {place} alone: {len(keys)} cells, such as {'/'.join(min(keys))}")
-    hows = [facts(pd.concat([run[key] for key in both])) for run in groups]
-    lines = differences(*hows)
-    lines.insert(
-        0, f"Made {'differently (first | second):' if lines else 'alike, as far as recorded.'}"
-    )
-    if hows[0].get("config_hash") != hows[1].get("config_hash"):
+    made = [facts(pd.concat([run[key] for key in both])) for run in groups]
+    lines = differences(*made)
+    print(f"Made {'differently (first | second):' if lines else 'alike, as far as recorded.'}")
+    if made[0].get("config_hash") != made[1].get("config_hash"):
         seeds = [int(run.evaluations.seed.iloc[0]) for run in (mine, theirs)]
         first = settings(folder, configfiles, seeds[0])
         other_keys = differences(first, settings(kept, configfiles, seeds[1]))
         lines += ["Keys of the configuration (first | second):", *other_keys]
-    print("\n".join(lines))
+    for line in lines:
+        print(line)
     print(json.dumps({"counts": counts, "cells": cells}))
     chance = binom.sf(counts[DIFFERENT] - 1, unequal, CHANCE)
     return int(counts[DIFFERENT] > 0 and chance < CHANCE + 1e-9)

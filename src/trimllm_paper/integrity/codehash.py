@@ -12,8 +12,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import yaml
-
+from trimllm.base import files
 from trimllm.base.errors import UserError
 
 SOURCE = Path(__file__).parents[2]
@@ -83,28 +82,24 @@ def _own_files(name: str) -> list[Path]:
     package = find_spec(module.partition(".")[0])
     folders = getattr(package, "submodule_search_locations", None)
     origin = Path(getattr(package, "origin", None) or "")
-    files = sorted(Path(folders[0]).rglob("*.py")) if folders else [origin]
-    if not any(f"{module.replace('.', '/')}.py" in path.as_posix() for path in files):
+    found = sorted(Path(folders[0]).rglob("*.py")) if folders else [origin]
+    if not any(f"{module.replace('.', '/')}.py" in path.as_posix() for path in found):
         raise UserError(f"{name!r} names no module that can be imported (PYTHONPATH)")
-    return files
+    return found
 
 
 @cache
 def _content(path: Path) -> str:
-    """A file's meaning: a syntax tree without docstrings, YAML's content, or the text."""
-    if path.suffix == ".yaml":
-        return repr(yaml.safe_load(path.read_text(encoding="utf-8")))
+    """A file's meaning: its bytes, or of Python the syntax tree without docstrings."""
     if path.suffix != ".py":
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return files.sha256_of(path)
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
-            body[:] = [one for one in body if not _is_text(one)] or [ast.Pass()]
+            body[:] = [one for one in body if not _is_docstring(one)] or [ast.Pass()]
     return ast.dump(tree)
 
 
-def _is_text(node: ast.stmt) -> bool:
-    """Whether a statement is a text that stands by itself: a docstring."""
-    value = getattr(node, "value", None)
-    is_text = isinstance(value, ast.Constant) and isinstance(value.value, str)
-    return isinstance(node, ast.Expr) and is_text
+def _is_docstring(node: ast.stmt) -> bool:
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)

@@ -19,9 +19,9 @@ from more_itertools import collapse
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper import kept_runs
-from trimllm_paper.integrity.provenance import config_hash, recorded
 from trimllm_paper.records import SEAL, DataReport, sealed
 
+ANOTHER = "was made by another configuration or code"
 REMEDY = (
     "delete it (or move it away) and run again; `snakemake --touch` with the same target accepts "
     "all that lies there as it is"
@@ -36,76 +36,84 @@ class Job:
     inputs: Mapping[str, str | list[str]]
     params: Mapping[str, Any]  # what its result depends on beside its inputs, as plain data
 
-    @property
-    def input_files(self) -> list[str]:
-        """All that it reads."""
-        return [*collapse(self.inputs.values())]
-
     @cached_property
     def config_hash(self) -> str:
         """Hash of its parameters, as its results carry it."""
         return config_hash(self.params)
 
 
+def config_hash(params: Mapping[str, Any]) -> str:
+    """SHA-256 of a job's parameters, hexadecimal."""
+    return files.content_hash(json.dumps(dict(params), sort_keys=True, default=str))
+
+
+def recorded(path: str | Path) -> dict[str, Any]:
+    """The provenance that a JSON result or a manifest carries; empty where it has none."""
+    try:
+        return dict(kept_runs.read_json(path)["provenance"])
+    except (OSError, UserError, KeyError, TypeError, ValueError):
+        return {}
+
+
 def check(job: Job, config: Any, remade: Callable[[str, str], bool]) -> None:
-    """Raise `UserError` for outputs that this run would not have made, or not under their seed."""
-    problem = foreign(job, remade)
-    if problem := problem or foreign_replicate(job, config.results, config.replicates):
-        raise UserError(problem)
-
-
-def foreign(job: Job, remade: Callable[[str, str], bool]) -> str | None:
-    """The first output that lies there and that this run would not have made, and why; but what
-    Snakemake makes anew by itself: an output older than an input, or noted with other parameters.
+    """Raise `UserError` for outputs that this run would not have made, or not under their seed.
 
     Args:
         remade: (output, hash of the parameters) -> whether Snakemake noted others.
     """
-    times = [os.stat(one).st_mtime for one in job.input_files if os.path.isfile(one)]
+    problem = foreign(job, remade) or foreign_replicate(job, config.results, config.replicates)
+    if problem:
+        raise UserError(problem)
+
+
+def foreign(job: Job, remade: Callable[[str, str], bool]) -> str | None:
+    """The first output that this run would not have made, and why. What Snakemake makes anew is
+    passed over: an output older than an input, or noted with other parameters."""
+    inputs = [*collapse(job.inputs.values())]
+    newest = max((os.path.getmtime(one) for one in inputs if os.path.isfile(one)), default=0.0)
     for path in filter(os.path.isfile, job.outputs):
-        made = recorded(path) if path.endswith(".json") else {}
-        is_older = os.stat(path).st_mtime < max(times, default=0.0)
+        made = recorded(path)
+        is_older = os.path.getmtime(path) < newest
         if "config_hash" not in made or is_older or remade(path, job.config_hash):
             continue
         if made["config_hash"] != job.config_hash:
-            return f"{path} was made by another configuration or code; {REMEDY}"
-        if problem := other_input(made, job.input_files):
+            return f"{path} {ANOTHER}; {REMEDY}"
+        if problem := other_input(made, inputs):
             return f"{path} {problem}; {REMEDY}"
     return None
 
 
-def other_input(made: Mapping[str, Any], inputs: Iterable[str | Path]) -> str | None:
+def other_input(made: Mapping[str, Any], inputs: Iterable[str]) -> str | None:
     """What a result was made from, by its provenance, that is not what lies there now."""
-    paths = list(map(Path, inputs))
+    paths = [*map(Path, inputs)]
     # The first checkpoint among the inputs is the one that was read. A state is gone by now.
     manifest = next((path for path in paths if path.name == files.MANIFEST), None)
     noted = made.get("manifest_sha256")
     if manifest and noted and kept_runs.is_file(manifest) and not is_manifest_of(noted, manifest):
         return f"was made from another checkpoint than {manifest.parent}"
     report = next((path for path in paths if path.name == "report.json"), None)
-    if report and kept_runs.is_file(report):
-        files_now = DataReport.read(report).files
-        if made.get("data_hashes", files_now) != files_now:
-            return f"was made from other documents than {report.parent}"
+    hashes = made.get("data_hashes")
+    if report and hashes and kept_runs.is_file(report) and hashes != DataReport.read(report).files:
+        return f"was made from other documents than {report.parent}"
     return None
 
 
 def is_manifest_of(sha256: str, manifest: Path) -> bool:
-    """Whether a checkpoint's manifest has this SHA-256, or one kept beside it that names the same
-    model: an accepted one's, or of a long run's parts (`reference --add`)."""
+    """Whether a checkpoint's manifest has this SHA-256, or an earlier one kept beside it (`accept`)
+    that names the same model."""
     beside = kept_runs.glob(manifest.parent, f"{manifest.stem}-*{manifest.suffix}")
-    own = model_of(kept_runs.read_json(manifest))
     return any(
-        sha256 == kept_runs.sha256_of(one) and own == model_of(kept_runs.read_json(one))
+        sha256 == kept_runs.sha256_of(one) and model_of(one) == model_of(manifest)
         for one in (manifest, *beside)
     )
 
 
-def model_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def model_of(manifest: Path) -> dict[str, Any]:
     """What a manifest says of its files, but the card and how the model was made."""
     records = ("training.json", "epoch.json", "compression.json")
     other = ("README.md", "tokenizer_config.json", *records)  # the tokenizer's may name the network
-    return {name: entry for name, entry in manifest["files"].items() if name not in other}
+    entries = kept_runs.read_json(manifest)["files"]
+    return {name: entry for name, entry in entries.items() if name not in other}
 
 
 def accept(job: Job) -> None:
@@ -114,7 +122,7 @@ def accept(job: Job) -> None:
     for results that name it (`is_manifest_of`)."""
     # A manifest first: its copy must be the one that results name.
     for path in sorted(map(Path, job.outputs), key=lambda path: path.name != files.MANIFEST):
-        made = recorded(path) if path.suffix == ".json" else {}
+        made = recorded(path)
         if made.get("config_hash", job.config_hash) == job.config_hash:
             continue
         if path.name == files.MANIFEST:
@@ -132,8 +140,7 @@ def accept(job: Job) -> None:
 
 def _rewrite(path: Path, changes: Mapping[str, Any]) -> None:
     """Change keys of a result; it stays as old as it was."""
-    content, times = files.read_json(path), path.stat()
-    content |= changes
+    content, times = files.read_json(path) | changes, path.stat()
     files.write_json(path, sealed(content) if SEAL in content else content)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
@@ -146,9 +153,8 @@ def foreign_replicate(job: Job, results: str, folders: Sequence[str]) -> str | N
         for path in job.outputs:
             other = Path(folder, os.path.relpath(path, results))
             if recorded(other).get("config_hash", expected) != expected:
-                than = "than this run's with only the seed changed"
                 remedy = "take its folder out of `replicates`, or make it again by `make seeds`"
-                return f"{other} was made by another configuration or code {than}; {remedy}"
+                return f"{other} {ANOTHER} than this run's with only the seed changed; {remedy}"
     return None
 
 

@@ -49,14 +49,18 @@ class Jobs:
         """Drops of a whole chain: the fewest sublayers that are kept anywhere."""
         return end_of(self.config, self.chains[name], self.config.models[model].units)
 
+    def recipes(self, model: str, name: str, kept_percent: list[float]) -> list[Recipe]:
+        """Checkpoints of a chain by percent of the sublayers that are kept, most first."""
+        units, step = self.config.models[model].units, self.chains[name].step
+        drops = {drops_for(percent, units, step) or 0 for percent in kept_percent}
+        return [Recipe.trimmed(name, dropped, units) for dropped in sorted(drops)]
+
     def kept_recipes(self, model: str) -> list[Recipe]:
         """Checkpoints of the main tables' chains that are evaluated and keep their weights."""
-        units, kept = self.config.models[model].units, self.config.trim.kept_percent
-        recipes = []
-        for name in self.config.trim.recipes:
-            drops = {drops_for(percent, units, self.chains[name].step) or 0 for percent in kept}
-            recipes += [Recipe.trimmed(name, one, units) for one in sorted(drops)]
-        return recipes
+        trim = self.config.trim
+        return [
+            one for name in trim.recipes for one in self.recipes(model, name, trim.kept_percent)
+        ]
 
     def chain_of(self, recipe: Recipe | str) -> dict[str, Any]:
         """Criterion, ratio and step of a recipe, as its records carry them."""

@@ -5,17 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm.base.kept import drops_for
 from trimllm.base.names import GGUF_FAMILIES
 from trimllm.compress.methods import METHODS
-from trimllm.exporting.formats import (
-    COMPRESSED,
-    FORMATS,
-    LLAMA,
-    TRANSFORMERS,
-    require,
-    require_engine,
-)
+from trimllm.exporting import formats as exported
+from trimllm.exporting.formats import COMPRESSED, FORMATS, LLAMA, TRANSFORMERS
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, Recipe
@@ -45,7 +38,7 @@ def export(jobs: Jobs, model: str, domain: str, recipe: str, format: str) -> Job
 
     Raises `UserError` for a format that is none, or whose engine is not installed.
     """
-    require_engine(format)
+    exported.require_engine(format)
     entry = jobs.config.models[model]
     params = {
         "chain": jobs.chain_of(recipe),
@@ -151,7 +144,7 @@ def measure(jobs: Jobs, hardware: str, model: str, recipe: str) -> Job:
 
 def engine_formats(jobs: Jobs, model: str) -> dict[str, list[str]]:
     """Engine -> formats of the configuration that it can run a model in."""
-    family, methods = str(jobs.config.models[model].family), {*jobs.config.compress.methods}
+    family, methods = str(jobs.config.models[model].family), jobs.config.compress.methods
     formats: dict[str, list[str]] = {}
     for name in jobs.config.engines.formats:
         in_llama = FORMATS[name] != LLAMA or ":" in family or family in GGUF_FAMILIES
@@ -160,27 +153,25 @@ def engine_formats(jobs: Jobs, model: str) -> dict[str, list[str]]:
     return formats
 
 
-def _engine_recipes(jobs: Jobs, model: str, format: str) -> list[Recipe]:
-    """Full-FT and the main chain's checkpoints that are timed beside it in a format."""
-    engines, trim, units = jobs.config.engines, jobs.config.trim, jobs.config.models[model].units
-    least = engines.least_percent.get(format, 0)
-    kept = [one for one in engines.kept_percent or trim.kept_percent if one >= least]
-    drops = [drops_for(one, units, jobs.config.main.step) or 0 for one in kept]
-    return [Recipe(FULL_FT), *(Recipe.trimmed(trim.recipes[0], one, units) for one in drops)]
-
-
 def engines(jobs: Jobs, hardware: str, model: str, engine: str) -> Job:
     """Full and trimmed checkpoints in one engine, in turn.
 
     Raises `UserError` for an engine that is not installed for the device, or runs none of the
     formats.
     """
-    require(engine, jobs.device)
+    exported.require(engine, jobs.device)
     section, domain = jobs.config.engines, jobs.timed_domain
     formats = engine_formats(jobs, model).get(engine, [])
     if not formats:
         raise UserError(f"none of engines.formats is {model} in {engine}")
-    timed = [(recipe, one) for one in formats for recipe in _engine_recipes(jobs, model, one)]
+    trim = jobs.config.trim
+    percents = section.kept_percent or trim.kept_percent
+    timed: list[tuple[Recipe, str]] = []
+    for one in formats:
+        least = section.least_percent.get(one, 0)
+        kept = [percent for percent in percents if percent >= least]
+        trimmed = jobs.recipes(model, trim.recipes[0], kept)
+        timed += [(recipe, one) for recipe in (Recipe(FULL_FT), *trimmed)]
     params = {
         "models": [(str(recipe), format) for recipe, format in timed],
         "domain": domain,

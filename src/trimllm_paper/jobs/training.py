@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
@@ -9,7 +11,6 @@ from trimllm.base.names import ANSWER_CRITERION, PAPER_CRITERION
 from trimllm_paper.config.domain import read_by
 from trimllm_paper.config.models import RecipeEntry
 from trimllm_paper.integrity.lineage import Job
-from trimllm_paper.integrity.provenance import folder_content
 from trimllm_paper.jobs import Files, Jobs
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, taught
 
@@ -18,6 +19,19 @@ OPTIMIZATION |= {"train_embeddings"}
 """Keys of `finetune` that every training shares."""
 PASSES = {"epochs", "documents", "patience"}
 """Keys of `finetune` that say how long fine-tuning goes on."""
+
+
+def folder_content(folder: str | Path) -> dict[str, list[Any]]:
+    """Name, bytes, and hash of the first and last MiB of each file: planning hashes no 13 GB."""
+    content = {}
+    for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            digest = hashlib.sha256(stream.read(1 << 20))
+            stream.seek(max(0, size - (1 << 20)))
+            digest.update(stream.read())
+        content[path.relative_to(folder).as_posix()] = [size, digest.hexdigest()]
+    return content
 
 
 def _wheels(jobs: Jobs, names: list[str]) -> dict[str, Any]:
@@ -75,10 +89,9 @@ def _training(
     schedule: str = "epoch",
     rate: float | None = None,
 ) -> Job:
-    """A training.
+    """A training of a recipe.
 
     Args:
-        place: model, domain and recipe of what is trained.
         arguments: of `trimllm.train.make_checkpoint` or `trimllm.trimming.make_epoch`.
         entry: the chain it belongs to, whose teacher it learns from.
         rate: peak learning rate, where it is not the model's.
@@ -213,13 +226,10 @@ def settle(jobs: Jobs, model: str, domain: str, name: str, drop: str) -> Job:
 def _epoch(jobs: Jobs, model: str, name: str, drop: str) -> tuple[RecipeEntry, Recipe]:
     """A chain and its checkpoint; `UserError` if none of its epochs ends at so many drops."""
     entry, end, units = jobs.chains[name], jobs.end(model, name), jobs.config.models[model].units
-    if int(drop) > end:
-        raise UserError(
-            f"trim.kept_percent: chains of {model} with {entry.step} drops an epoch end at {end}, "
-            f"before drop_{drop}; keep fewer sublayers there"
-        )
     recipe = Recipe.trimmed(name, int(drop), units)
-    if recipe.drop != drop or recipe.dropped % entry.step:
-        each = f"which drops {entry.step} an epoch"
-        raise UserError(f"drop_{drop} is no epoch of chain {name}, {each}")
+    if recipe.drop != drop or recipe.dropped not in range(0, end + 1, entry.step):
+        raise UserError(
+            f"there is no drop_{drop}: chain {name} of {model} drops {entry.step} an epoch, and "
+            f"{end} in all (trim.kept_percent)"
+        )
     return entry, recipe

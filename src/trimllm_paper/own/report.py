@@ -21,7 +21,7 @@ from trimllm_paper import derive
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.figures import style
 from trimllm_paper.frames import Frame, rows
-from trimllm_paper.integrity.provenance import recorded
+from trimllm_paper.integrity.lineage import recorded
 from trimllm_paper.intervals import wilson
 from trimllm_paper.own.choice import (
     ABOVE,

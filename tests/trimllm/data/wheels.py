@@ -33,6 +33,10 @@ def make_wheel(folder: Path, name: str, members: dict[str, bytes | str]) -> tupl
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name.replace('-', '_')}-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        about = {"METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"}
+        about |= {"WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+        for file, text in about.items():
+            archive.writestr(f"{name.replace('-', '_')}-1.0.dist-info/{file}", text)
         for member, content in members.items():
             archive.writestr(member, content)
     return path, hashlib.sha256(path.read_bytes()).hexdigest()

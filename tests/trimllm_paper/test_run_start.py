@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from trimllm.base.errors import UserError
+from trimllm_paper import run_start
 from trimllm_paper.config.models import Compute
-from trimllm_paper.integrity import cluster
 
 
 def problem_of(words: list[str], **compute: Any) -> str:
     try:
-        cluster.prepare(Compute(**compute), words, "none")
+        run_start.check_cluster(Compute(**compute), words)
     except UserError as error:
         return str(error)
     return ""

@@ -1,0 +1,100 @@
+"""What happens when a run starts: it is refused if it must fail, its jobs' times are noted, and
+signals let running jobs end."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from collections.abc import Iterable
+from types import FrameType
+from typing import Any
+
+import psutil
+
+from trimllm.base.errors import UserError
+from trimllm_paper import shapes
+from trimllm_paper.plan import SECONDS, Job, Plan
+from trimllm_paper.resources import task_of
+
+STOPPING = (
+    "Stopping: no further job starts, those listed above run to their end; again (Ctrl-C or "
+    "SIGTERM) ends them"
+)
+
+
+def prepare(workflow: Any, config: Any) -> None:
+    """Raise `UserError` for a run that must fail; note the seconds that its jobs may take."""
+    if not workflow.local_exec:
+        words = workflow.config_settings.config_args or ()
+        check_cluster(config.compute, words)
+        if workflow.executor_plugin.name == "slurm":
+            keep_unanswered_jobs()
+    needed = [job for job in workflow.dag.needrun_jobs() if task_of(job.rule.name)]
+    plan = Plan([Job(job.rule.name, job.wildcards_dict) for job in needed], config)
+    shapes.refuse_untimed(plan.jobs, config.throughput)
+    for problem in plan.problems(here=workflow.local_exec):
+        raise UserError(problem)
+    SECONDS.update((job.jobid, s) for job, s in zip(needed, plan.seconds, strict=True))
+    wait_once(workflow.local_exec)
+
+
+def check_cluster(compute: Any, config_args: Iterable[str]) -> None:
+    """Raise `UserError` for what a run that submits its jobs may not have in its configuration.
+
+    Args:
+        compute: section of the configuration.
+        config_args: the words after `--config`. Snakemake writes each into the command line of
+            every job in single quotes, but one that holds a quote as Python would, in which a
+            shell would run `$(...)`.
+    """
+    here = "this machine submits jobs and does not run them"
+    if compute.device == "auto":
+        raise UserError(f"compute.device = auto: {here}; name cpu or cuda")
+    if compute.device == "cuda" and compute.gpu is None and not isinstance(compute.processes, int):
+        raise UserError(f"compute.gpu: {here}; name the nodes' GPUs, or compute.processes")
+    for word in config_args:
+        if repr(word) != f"'{word}'":
+            raise UserError(f"--config {word}: a quote or backslash; write it to a file")
+
+
+def keep_unanswered_jobs() -> None:
+    """Keep Slurm's plugin (2.6 to 2.8) from forgetting its jobs while the controller is away.
+
+    After a status check without an answer it drops its jobs, and the run never ends; more attempts
+    (`slurm-status-attempts`) do not help. An empty answer keeps the jobs for the next check.
+    """
+    plugin: Any = importlib.import_module("snakemake_executor_plugin_slurm")
+    query = plugin.query_job_status
+
+    async def answer(command: str, logger: Any) -> tuple[dict[str, str], float]:
+        states, seconds = await query(command, logger)
+        return states or {}, seconds or 0.0
+
+    plugin.query_job_status = answer
+
+
+def wait_once(local: bool) -> None:
+    """After the first SIGTERM or Ctrl-C running jobs end by themselves, the second ends them.
+
+    Args:
+        local: jobs are child processes; else jobs of a cluster, which Snakemake's plugin cancels.
+    """
+    graceful: Any = signal.getsignal(signal.SIGTERM)  # of Snakemake: starts no further job
+
+    def handle(handler: Any) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, handler)
+
+    def first(number: int, frame: FrameType | None) -> None:
+        handle(second)
+        print(STOPPING, file=sys.stderr, flush=True)
+        graceful(number, frame)
+
+    def second(number: int, frame: FrameType | None) -> None:
+        if not local:
+            raise KeyboardInterrupt
+        for process in psutil.Process().children(recursive=True):
+            process.terminate()
+
+    handle(first)

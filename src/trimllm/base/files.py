@@ -79,7 +79,7 @@ def scratch(final: str | Path) -> Iterator[Path]:
 
 
 def refuse_other(final: str | Path) -> None:
-    """Raise `UserError` where a checkpoint would replace a file, or a folder that holds none."""
+    """Raise `UserError` where a checkpoint would replace something else than a checkpoint."""
     final = Path(final)
     names = {path.name for path in final.iterdir()} if final.is_dir() else {final.name}
     if final.exists() and names and names.isdisjoint({MANIFEST, "config.json"}):
@@ -87,10 +87,8 @@ def refuse_other(final: str | Path) -> None:
 
 
 def publish(temporary: str | Path, final: str | Path) -> None:
-    """Rename a finished directory to its final name, replacing an older one.
-
-    If that fails, the older one gets its name back, at the latest by `remove_leftovers`.
-    """
+    """Rename a finished directory to its final name, replacing an older one. If that fails, the
+    older one gets its name back, at the latest by `remove_leftovers`."""
     old = _beside(final, "old")
     if replaced := Path(final).exists():
         os.replace(final, old)
@@ -129,10 +127,8 @@ def write_manifest(directory: str | Path, provenance: dict[str, Any] | None = No
 
 
 def verify_manifest(directory: str | Path) -> dict[str, Any]:
-    """Check every file that a directory's manifest names; return the manifest.
-
-    Raises `UserError` if a file is missing or changed, or another program wrote the manifest.
-    """
+    """A directory's manifest. Raises `UserError` if a file that it names is missing or changed, or
+    if another program wrote it."""
     manifest = read_json(path := Path(directory, MANIFEST))
     try:
         hashes = {name: entry["sha256"] for name, entry in manifest["files"].items()}

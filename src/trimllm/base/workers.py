@@ -1,8 +1,4 @@
-"""Worker processes: a script that runs in a process, or in a Python environment, of its own.
-
-with Worker("worker.py", {"path": "model"}, name="timing") as worker:
-    print(worker.facts, worker.ask("decode", 8))
-"""
+"""Worker processes: a script that runs in a process, or in a Python environment, of its own."""
 
 from __future__ import annotations
 
@@ -61,18 +57,9 @@ def python_of(folder: str, target: str) -> Path:
 class Worker:
     """A running worker; leaving the `with` block ends it. Its output goes to standard error.
 
-    Args:
-        script: see `serve.py`.
-        job: keyword arguments of the script's `Worker`, JSON.
-        name: for error messages.
-        variables: see `environment`.
-
-    Attributes:
-        facts: the first reply.
-
-    Raises:
-        UserError: the script failed (a traceback is on standard error, except for a user's
-            mistake), or the process was killed.
+    `script` (see `serve.py`) gets `job` as keyword arguments, JSON; `facts` is its first reply.
+    Raises `UserError`, which begins with `name`, if the script fails (a traceback is on standard
+    error, except for a user's mistake) or the process is killed.
     """
 
     def __init__(

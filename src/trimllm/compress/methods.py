@@ -61,10 +61,16 @@ def default_engine(method: str) -> str:
     return next(iter(METHODS[method].engines))
 
 
-def require(method: str, engine: str) -> None:
-    """Raise `UserError` where an engine is not installed."""
-    for name in METHODS[method].engines[engine]:
+def require(method: str, engine: str | None = None) -> str:
+    """The engine of a method (None: the default); `UserError` where it is not installed."""
+    if method not in METHODS:
+        raise UserError(f"no compressor {method!r} (there are: {', '.join(METHODS)})")
+    engine, known = engine or default_engine(method), METHODS[method].engines
+    if engine not in known:
+        raise UserError(f"{method} has no engine {engine!r} (there are: {', '.join(known)})")
+    for name in known[engine]:
         if importlib.util.find_spec(name) is None:
             raise UserError(f"{method} needs the package {name}: pip install 'trimllm[compress]'")
     if engine in EXTERNAL:
         python_of(EXTERNAL[engine], "envs")
+    return engine

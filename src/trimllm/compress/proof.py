@@ -34,11 +34,8 @@ def answered(tokenizer: Any, documents: Iterable[Document], at_most: int) -> lis
 
 
 def scored_rows(tokenizer: Any, held_back: Sequence[HeldBack], max_tokens: int) -> list[ScoredRow]:
-    """Held-back texts as rows of tokens, cut from the left to `max_tokens`.
-
-    Of a pair the answer is scored: a trimmed model that was trained on answers only has forgotten
-    how prompts go on. Of a text all tokens but the first are scored.
-    """
+    """Held-back texts as rows of tokens, cut from the left to `max_tokens`. Of a pair the answer is
+    scored, of a text all tokens but the first."""
     rows: list[ScoredRow] = []
     for one in held_back:
         if isinstance(one, str):
@@ -67,7 +64,7 @@ def mean_loss(model: nn.Module, rows: Sequence[ScoredRow]) -> float:
 
 
 class Worker:
-    """Mean loss in nats a token of a checkpoint (see `trimllm.base.workers`)."""
+    """The child of `fresh_loss`; `facts` is the loss."""
 
     def __init__(self, checkpoint: str, rows: Sequence[ScoredRow], device: str) -> None:
         # Packed weights come with kernels that have a type of their own.
@@ -87,6 +84,6 @@ def judge(loss: float, yardstick: float, margin: float, what: str, name: str) ->
     if not loss <= yardstick + margin:  # also for a loss that is no number
         raise UserError(
             f"{what}: loss {loss:.3f} on held-back texts is worse than {name}'s {yardstick:.3f} "
-            f"by more than {margin:g}: the compressed checkpoint is broken and was not kept; give "
-            "more calibration texts, or another engine"
+            f"by more than {margin:g}: the result is broken and was not kept; give more "
+            "calibration texts, or another engine"
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
@@ -20,35 +20,35 @@ from trimllm.checkpoint import store
 from trimllm.compress import engines
 from trimllm.compress.engines import Compressed, CompressJob, linear_names
 from trimllm.compress.llm_pruner import at_random_, llm_pruner
-from trimllm.compress.methods import METHODS, CompressSettings, default_engine, require
+from trimllm.compress.methods import METHODS, CompressSettings, require
 from trimllm.compress.proof import HeldBack, fresh_loss, judge, mean_loss, scored_rows
 from trimllm.compress.rounding import int4_to_nearest, int8_to_nearest, two_of_four
 
 RECORD = "compression"
 Record = dict[str, Any]
-Yardstick = Callable[[nn.Module, CompressSettings], None]
-
-
-def _rounding(change: Callable[[Tensor, int], Tensor]) -> Yardstick:
-    """Replaces the (out, in) weight of every linear layer that compressors change, in place."""
-
-    @torch.no_grad()
-    def yardstick_(model: nn.Module, settings: CompressSettings) -> None:
-        for name in linear_names(model)[0]:
-            weight = model.get_submodule(name).weight
-            weight.copy_(change(weight.float(), settings.group_size))
-
-    return yardstick_
-
-
-COMPRESSORS: dict[str, tuple[Callable[[CompressJob], Compressed], Yardstick]] = {
-    "awq_int4": (engines.awq_int4, _rounding(int4_to_nearest)),
-    "gptq_int4": (engines.gptq_int4, _rounding(int4_to_nearest)),
-    "sparsegpt_2_4": (engines.sparsegpt_2_4, _rounding(lambda weight, _: two_of_four(weight))),
-    "llm_int8": (engines.llm_int8, _rounding(lambda weight, _: int8_to_nearest(weight))),
-    "llm_pruner": (llm_pruner, at_random_),
+COMPRESSORS: dict[str, Callable[[CompressJob], Compressed]] = {
+    "awq_int4": engines.awq_int4,
+    "gptq_int4": engines.gptq_int4,
+    "sparsegpt_2_4": engines.sparsegpt_2_4,
+    "llm_int8": engines.llm_int8,
+    "llm_pruner": llm_pruner,
 }
-"""By name, what compresses, and the yardstick, which changes a model in place by the settings."""
+
+
+@torch.no_grad()
+def yardstick_(model: nn.Module, method: str, settings: CompressSettings) -> None:
+    """Bring a model to a method's size in the plainest way (`Method.yardstick`), in place."""
+    if method == "llm_pruner":
+        at_random_(model, settings)
+        return
+    for name in linear_names(model)[0]:
+        weight = model.get_submodule(name).weight
+        if method == "sparsegpt_2_4":
+            weight.copy_(two_of_four(weight.float()))
+        elif method == "llm_int8":
+            weight.copy_(int8_to_nearest(weight.float()))
+        else:
+            weight.copy_(int4_to_nearest(weight, settings.group_size))
 
 
 def compress(
@@ -63,18 +63,19 @@ def compress(
     provenance: Callable[[], dict[str, Any]] = dict,
     record: Callable[[Record], Record] = dict,
 ) -> Record:
-    """Compress a checkpoint; its loss is checked before it is saved. Raises `UserError`.
+    """Compress a dense checkpoint, plain or trimmed; its loss is checked before it is saved.
 
     Args:
         method, engine: of `METHODS`; engine None takes the default.
-        source: a dense checkpoint, plain or trimmed.
         texts, held_back: to calibrate by, and what the loss is compared on.
         provenance: called at the end for what manifest.json holds beside the hashes.
         record: makes compression.json of what is returned: losses (nats a token), bytes, seconds.
+
+    Raises:
+        UserError: the checkpoint cannot be compressed, or the result is broken.
     """
-    config, start = _check(method, engine, source, texts, held_back, settings), time.perf_counter()
-    entry, (compressor, yardstick_) = METHODS[method], COMPRESSORS[method]
-    engine, device = engine or default_engine(method), settings.device
+    start, engine, device = time.perf_counter(), require(method, engine), settings.device
+    config, entry = _check(source, texts, held_back), METHODS[method]
     longest = min(settings.max_tokens, config["max_position_embeddings"])
     settings = replace(settings, max_tokens=longest)
     with files.scratch(output) as temporary, files.scratch(output) as workspace:
@@ -83,13 +84,14 @@ def compress(
         model, tokenizer = store.load(source, dtype=dtype, device=device)
         rows = scored_rows(tokenizer, held_back, longest)
         loss = {"dense": mean_loss(model, rows)}
-        yardstick_(model, settings)
+        yardstick_(model, method, settings)
         loss["yardstick"] = mean_loss(model, rows)
         del model  # a GPU holds one model only
         free_memory(device)
         # On the host: engines bring a block at a time to the device.
         model, tokenizer = store.load(source, dtype="float32")
-        compressed = compressor(CompressJob(model, tokenizer, texts, engine, settings, workspace))
+        job = CompressJob(model, tokenizer, texts, engine, settings, workspace)
+        compressed = COMPRESSORS[method](job)
         model.to("meta")  # engines keep frames that refer to it
         store.write_tensors(source, compressed.tensors, compressed.config, temporary)
         compressed.tensors.clear()
@@ -113,20 +115,9 @@ def compress(
 
 
 def _check(
-    method: str,
-    engine: str | None,
-    source: str | Path,
-    texts: Sequence[str],
-    held_back: Sequence[HeldBack],
-    settings: CompressSettings,
+    source: str | Path, texts: Sequence[str], held_back: Sequence[HeldBack]
 ) -> dict[str, Any]:
-    """The config of a checkpoint. Raises `UserError` for what can be known before work starts."""
-    if method not in METHODS:
-        raise UserError(f"no compressor {method!r} (there are: {', '.join(METHODS)})")
-    known = METHODS[method].engines
-    if engine not in (None, *known):
-        raise UserError(f"{method} has no engine {engine!r} (there are: {', '.join(known)})")
-    require(method, engine or default_engine(method))
+    """The config of a checkpoint that can be compressed with these texts."""
     _, config = store.check_directory(source, verify=False)
     if (Path(source) / f"{RECORD}.json").is_file() or "quantization_config" in config:
         raise UserError(

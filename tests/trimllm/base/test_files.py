@@ -45,27 +45,6 @@ def test_what_cannot_be_replaced_stays(made: dict[str, Path], code: str, stuck: 
     assert {*made["file"].parent.iterdir()} == {*made.values()}
 
 
-def test_an_old_checkpoint_survives_renames_that_fail_both_ways(
-    made: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old, new, rename = made["old"], made["new"], os.replace
-
-    def onto_nothing(source: Path, target: Path) -> None:
-        if target == old:
-            raise OSError("refused")
-        rename(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", onto_nothing)
-        with pytest.raises(OSError, match="refused"):
-            files.publish(new, old)
-    assert not old.exists()
-    files.remove_leftovers(old)
-    assert files.verify_manifest(old) and {*old.parent.iterdir()} == {*made.values()}
-    files.publish(new, old)
-    assert files.read_json(old / "config.json") == {"is": "new"} and not new.exists()
-
-
 @pytest.mark.parametrize("mask, file, folder", [(0o077, 0o600, 0o700), (0o002, 0o664, 0o775)])
 def test_files_have_the_mode_that_the_umask_leaves(
     tmp_path: Path, mask: int, file: int, folder: int

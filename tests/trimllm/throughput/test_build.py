@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from models import some_ids, tiny, word_tokenizer
+from models import some_ids
 from torch.utils.flop_counter import FlopCounterMode
 
-from trimllm.checkpoint import save
 from trimllm.sublayers import units
 from trimllm.throughput import build as builder
 from trimllm.throughput.build import build, is_2_4, random_model, sizes, sparse
@@ -86,10 +84,3 @@ def test_weights_that_are_2_4_are_packed_as_they_are(monkeypatch: pytest.MonkeyP
     # The packing itself needs a GPU.
     monkeypatch.setattr(builder, "to_sparse_semi_structured", lambda weight: weight.detach())
     assert torch.equal(sparse(linear).weight, before)
-
-
-def test_a_checkpoint_is_loaded_as_it_is(tmp_path: Path) -> None:
-    model = tiny("llama")
-    save(model, word_tokenizer(), tmp_path / "model")
-    loaded = build(Subject(checkpoint=str(tmp_path / "model"), dtype="float32"))
-    torch.testing.assert_close(loaded(some_ids()).logits, model(some_ids()).logits)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trimllm.base.machine import fast_dtype
-from trimllm.throughput.shapes import parameters
+from trimllm.throughput.subject import parameters
 from trimllm_paper.gpus import kind_of, uses_gpu
 from trimllm_paper.recipe import FULL, Paths, Recipe, chains, taught
 from trimllm_paper.records import DataReport

@@ -9,8 +9,7 @@ from typing import Any
 
 from trimllm.base import machine
 from trimllm.base.errors import UserError
-from trimllm.throughput.shapes import SHAPES, Chain, kept_units
-from trimllm.throughput.subject import KERNELS, Subject
+from trimllm.throughput.subject import KERNELS, SHAPES, Chain, Subject, kept_units
 from trimllm_paper import kept_runs
 from trimllm_paper.recipe import Recipe
 from trimllm_paper.records import Epoch

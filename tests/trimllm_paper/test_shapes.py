@@ -8,7 +8,7 @@ import pytest
 from configurations import configuration
 
 from trimllm.base.errors import UserError
-from trimllm.throughput.shapes import kept_units
+from trimllm.throughput.subject import kept_units
 from trimllm_paper import shapes
 from trimllm_paper.recipe import Recipe
 

@@ -7,7 +7,6 @@ that a compressor's checkpoints run on.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,8 +19,7 @@ from trimllm.checkpoint import load
 from trimllm.checkpoint.stock import unwritten
 from trimllm.sublayers import original_units, units
 from trimllm.sublayers.modeling_trimllm import TrimLlamaConfig, decoder_of, packed_blocks
-from trimllm.throughput.shapes import SHAPES
-from trimllm.throughput.subject import Subject
+from trimllm.throughput.subject import SHAPES, Subject
 
 SCALE = 0.02
 """Largest weight of the random layers: small enough that nothing overflows."""
@@ -41,7 +39,7 @@ def build(subject: Subject) -> nn.Module:
         )
     # Tensor cores skip zeros since compute capability 8.0; a CPU has no kernel that does.
     if subject.device == "cuda" and torch.cuda.get_device_capability() >= (8, 0):
-        replace(model, lambda linear: sparse(linear) if is_2_4(linear.weight) else linear)
+        pack_2_4(model)
     return model
 
 
@@ -58,33 +56,33 @@ def random_config(name: str, units: Any = None) -> Any:
 @torch.no_grad()
 def random_model(subject: Subject) -> nn.Module:
     """A shape with random weights, trimmed and compressed as the subject says."""
-    device, compressor = torch.device(subject.device), subject.compressor
     config = random_config(subject.shape or "", subject.units)
     # Host memory that is reserved and never written costs nothing: compressed layers replace it.
     model = unwritten(config, getattr(torch, subject.dtype)).eval().requires_grad_(False)
-    if compressor == "llm_int8":
-        replace(model, partial(_int8, device=device))
-    elif compressor in ("awq_int4", "gptq_int4"):
-        replace(model, _int4(subject))
+    if subject.compressor == "llm_int8":
+        _replace(model, lambda linear: _int8(linear).to(subject.device))
+    elif subject.compressor in ("awq_int4", "gptq_int4"):
+        _replace(model, _int4(subject))
         from gptqmodel.utils.model import hf_gptqmodel_post_init
 
         hf_gptqmodel_post_init(model, use_act_order=False)
     for parameter in model.parameters():
         if parameter.is_floating_point():
-            parameter.data = torch.empty_like(parameter, device=device).uniform_(-SCALE, SCALE)
-    if compressor == "sparsegpt_2_4":
+            random = torch.empty_like(parameter, device=subject.device)
+            parameter.data = random.uniform_(-SCALE, SCALE)
+    if subject.compressor == "sparsegpt_2_4":
         for linear in linears(model):
             linear.weight.view(linear.out_features, -1, 4)[..., :2] = 0
-    return model.to(device)
+    return model.to(subject.device)
 
 
-def replace(model: nn.Module, layer_of: Callable[[nn.Linear], nn.Module]) -> None:
+def _replace(model: nn.Module, layer_of: Callable[[nn.Linear], nn.Module]) -> None:
     """Replace each linear layer of the sublayers; embeddings and head stay, as all compressors
     leave them."""
     for parent in list(decoder_of(model).layers.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
-                setattr(parent, name, layer_of(child))
+                setattr(parent, name, layer_of(child).requires_grad_(False).eval())
 
 
 def _int4(subject: Subject) -> Callable[[nn.Linear], nn.Module]:
@@ -116,12 +114,12 @@ def _int4(subject: Subject) -> Callable[[nn.Linear], nn.Module]:
                 buffer.random_(-(2**31), 2**31 - 1)
             elif name == "scales":
                 buffer.uniform_(0, SCALE / 8)
-        return packed.to(subject.device).requires_grad_(False).eval()
+        return packed.to(subject.device)
 
     return layer
 
 
-def _int8(linear: nn.Linear, device: torch.device) -> nn.Module:
+def _int8(linear: nn.Linear) -> nn.Module:
     """bitsandbytes' LLM.int8() with its usual outlier threshold."""
     import bitsandbytes as bnb
 
@@ -129,7 +127,7 @@ def _int8(linear: nn.Linear, device: torch.device) -> nn.Module:
     layer = bnb.nn.Linear8bitLt(linear.in_features, linear.out_features, **options)
     weight = torch.empty(linear.weight.shape, dtype=torch.float16).uniform_(-SCALE, SCALE)
     layer.weight = bnb.nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
-    return layer.to(device).eval()
+    return layer
 
 
 def is_2_4(weight: Tensor) -> bool:
@@ -137,23 +135,20 @@ def is_2_4(weight: Tensor) -> bool:
     return not weight.shape[-1] % 4 and bool((weight.reshape(-1, 4) != 0).sum(-1).max() <= 2)
 
 
-def sparse(linear: nn.Linear) -> nn.Linear:
-    """Pack weights that are 2:4 sparse already for a GPU's sparse tensor cores, in place."""
-    weight: Any = to_sparse_semi_structured(linear.weight)
-    linear.weight = nn.Parameter(weight, requires_grad=False)
-    return linear
+def pack_2_4(model: nn.Module) -> None:
+    """Pack weights that are 2:4 sparse for a GPU's sparse tensor cores, in place."""
+    for linear in linears(model):
+        if type(linear) is nn.Linear and is_2_4(linear.weight):
+            weight: Any = to_sparse_semi_structured(linear.weight)
+            linear.weight = nn.Parameter(weight, requires_grad=False)
 
 
 def sizes(model: nn.Module, prompt: int) -> dict[str, Any]:
     """Sizes, to be read before the first forward pass, in which some int4 kernels repack weights.
 
-    Args:
-        prompt: tokens.
-
-    Returns:
-        `units_kept` and `units_total`; `bytes` of the stored weights: `units`, input `embeddings`
-        and `head` (0 where it is tied); `kv_bytes_per_token` that a token adds to the cache;
-        `prefill_operations`, multiplications and additions of the matrix products of a prompt.
+    `bytes` are those of the stored weights (a tied head has none), `kv_bytes_per_token` what a
+    token adds to the cache, `prefill_operations` the multiplications and additions of the matrix
+    products of a prompt of so many tokens.
     """
     config, kept, layers = model.config, units(model), decoder_of(model).layers
     embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight

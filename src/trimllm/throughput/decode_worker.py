@@ -20,13 +20,8 @@ from trimllm.throughput.subject import Subject
 
 
 class Worker:
-    """A subject, timed (see `trimllm.throughput.session`).
-
-    Args:
-        subject: attributes of the `Subject`.
-        prompt: tokens of the prompts.
-        loop: decode by the bare loop.
-    """
+    """A `Subject` (its attributes), timed with prompts of `prompt` tokens, by the bare loop or by
+    `generate`."""
 
     def __init__(self, subject: dict[str, Any], prompt: int, loop: bool) -> None:
         timed = Subject(**subject)
@@ -85,13 +80,13 @@ class Loop:
     """Greedy decoding by a bare loop over `forward`, "eager" or "compiled"."""
 
     def __init__(self, model: nn.Module, mode: str = "eager") -> None:
-        self.model, self.step, self.static = model, model.forward, None
+        self.model, self.static, self.compiled = model, None, mode == "compiled"
         # The last position is a slice of (1, tokens, width), whose strides make torch copy the
         # head's whole weight before it multiplies: 40% of the time of SmolLM2-135M's prompt.
         model.get_output_embeddings().register_forward_pre_hook(
             lambda head, inputs: inputs[0].clone(memory_format=torch.contiguous_format)
         )
-        self.compiled = mode == "compiled"
+        self.step = model.forward
         if self.compiled:
             self.step = torch.compile(model.forward, mode="reduce-overhead", dynamic=False)
 
@@ -117,8 +112,7 @@ class Loop:
             return DynamicCache()
         if self.static is None:
             self.static = StaticCache(config=self.model.config, max_cache_len=room)
-        else:
-            self.static.reset()  # the same memory, which CUDA graphs have recorded
+        self.static.reset()  # the same memory every round, which CUDA graphs have recorded
         return self.static
 
 

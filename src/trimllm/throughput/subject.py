@@ -1,4 +1,12 @@
-"""What is timed: a checkpoint, an export of one, or a shape with random weights."""
+"""What is timed: a checkpoint, an export of one, or a shape with random weights.
+
+How fast a trimmed model is depends on what was dropped. For a shape, where no training has chosen,
+a pattern does, and is always named with its result:
+
+- a number: the share of attention among the dropped sublayers, spread evenly over the blocks;
+- a `Chain`: sublayers go in the order of a real chain, its blocks stretched or shrunk to the
+  shape's number of blocks.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +14,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trimllm.base.errors import UserError
+from trimllm.base.kept import drops_for
+
+_SIZES = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
+    *("num_attention_heads", "num_key_value_heads", "tie_word_embeddings"),
+)
+_SHAPES = {
+    # LLaMA-7B of the paper (Touvron et al. 2023, table 2)
+    "llama-7b": (32000, 4096, 11008, 32, 32, 32, False),
+    # LLaMA's architecture and vocabulary at 1.1B parameters, as TinyLlama has them
+    "llama-1b": (32000, 2048, 5632, 22, 32, 4, False),
+    "smollm2-135m": (49152, 576, 1536, 30, 9, 3, True),
+    "llama-tiny": (512, 128, 256, 4, 4, 2, False),  # for tests
+}
+SHAPES: dict[str, dict[str, Any]] = {
+    name: dict(zip(_SIZES, sizes, strict=True)) for name, sizes in _SHAPES.items()
+}
+"""Keyword arguments of `transformers.LlamaConfig`, by the name of the shape."""
+Place = tuple[int, str]  # block and kind of a sublayer
+KINDS = ("attention", "mlp")
 KERNELS = {
     "awq_int4": "gptqmodel",
     "gptq_int4": "gptqmodel",
@@ -22,14 +51,13 @@ class Subject:
 
     Attributes:
         checkpoint: a directory; or, with random weights,
-        shape: a name of `shapes.SHAPES`, with `units`, the sublayers that are left as (block, kind)
+        shape: a name of `SHAPES`, with `units`, the sublayers that are left as (block, kind)
             (None: all), `compressor`, one of `KERNELS` or None, and `group_size` of int4.
         format: one of `exporting.formats.FORMATS`, with `export`: the GGUF file of a `gguf_*`
             format, the folder of a "vllm" export.
         dtype: of the weights and of the products: "float32", "bfloat16" or "float16".
         device: "cpu" (with `threads`) or "cuda".
         mode: "eager", or "compiled": `torch.compile` with CUDA graphs where there is a GPU.
-        trust_remote_code: with a checkpoint, run code that lies beside the weights.
         facts: recorded with its figures.
     """
 
@@ -50,3 +78,58 @@ class Subject:
     def __str__(self) -> str:
         name = self.checkpoint or f"shape {self.shape}"
         return f"{name} + {self.compressor}" if self.compressor else f"{name} as {self.format}"
+
+
+def parameters(name: str) -> int:
+    """Parameters of a shape. A tied head counts once."""
+    sizes = SHAPES[name]
+    width, inner = sizes["hidden_size"], sizes["intermediate_size"]
+    keys = width * sizes["num_key_value_heads"] // sizes["num_attention_heads"]
+    block = 2 * width * (width + keys) + 3 * width * inner + 2 * width
+    tables = 1 if sizes["tie_word_embeddings"] else 2
+    return sizes["num_hidden_layers"] * block + width * (tables * sizes["vocab_size"] + 1)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What a real chain dropped: blocks of its model, and sublayers in order."""
+
+    blocks: int
+    order: tuple[Place, ...]
+
+    def scaled(self, blocks: int) -> list[Place]:
+        """The order on a model of another depth, whose block b stands for block
+        ⌊b · chain blocks / blocks⌋ of the chain."""
+        rank = {place: number for number, place in enumerate(self.order)}
+        going = [
+            (rank[stands_for], (block, kind))
+            for block in range(blocks)
+            for kind in KINDS
+            if (stands_for := (block * self.blocks // blocks, kind)) in rank
+        ]
+        return [place for _, place in sorted(going)]
+
+
+def kept_units(blocks: int, kept_percent: float, pattern: float | Chain) -> list[Place]:
+    """Sublayers that are left of a model of `blocks` blocks, in the order of the data. Raises
+    `UserError` for a pattern that cannot drop so many."""
+    drops = drops_for(kept_percent, 2 * blocks)
+    order = pattern.scaled(blocks) if isinstance(pattern, Chain) else spread(blocks, drops, pattern)
+    if drops is None or len(order) < drops:
+        raise UserError(
+            f"a pattern of {len(order)} dropped sublayers of {2 * blocks} cannot keep "
+            f"{kept_percent:g}%; name a longer chain or a larger kept fraction"
+        )
+    gone = order[:drops]
+    return [(b, kind) for b in range(blocks) for kind in KINDS if (b, kind) not in gone]
+
+
+def spread(blocks: int, drops: int | None, attention_share: float) -> list[Place]:
+    """Drop so many sublayers, evenly over the blocks, so large a share of them attention."""
+    drops = drops or 0
+    attention = max(min(round(drops * attention_share), blocks), drops - blocks)
+    return [
+        ((2 * i + 1) * blocks // (2 * count), kind)
+        for kind, count in zip(KINDS, (attention, drops - attention), strict=True)
+        for i in range(count)
+    ]

@@ -13,7 +13,7 @@ from trimllm.base.names import FAMILIES, OPTIMIZERS, RULES, SCHEDULES
 from trimllm.compress.methods import METHODS as COMPRESSORS
 from trimllm.compress.methods import default_engine
 from trimllm.exporting.formats import FORMATS, VARIANTS
-from trimllm.throughput.shapes import SHAPES
+from trimllm.throughput.subject import SHAPES
 from trimllm_paper import gpus, recipe
 from trimllm_paper.config import parts
 from trimllm_paper.config.domain import Domain

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trimllm.sublayers import units
 from trimllm.throughput import build as builder
-from trimllm.throughput.build import build, is_2_4, random_model, sizes, sparse
+from trimllm.throughput.build import build, is_2_4, linears, pack_2_4, random_model, sizes
 from trimllm.throughput.subject import KERNELS, Subject
 
 LEFT = ((0, "attention"), (1, "mlp"), (2, "mlp"), (3, "attention"))
@@ -74,13 +74,14 @@ def test_compressed_models_run_and_weigh_less(compressor: str) -> None:
 
 
 def test_weights_that_are_2_4_are_packed_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    linear = torch.nn.Linear(16, 8)
-    assert not is_2_4(linear.weight) and not is_2_4(torch.zeros(4, 6))
+    model = random_model(TINY)
+    dense, sparse, *_ = linears(model)
     # As SparseGPT leaves them: two of four anywhere, not the last two.
     with torch.no_grad():
-        linear.weight.view(8, -1, 4)[..., [1, 3]] = 0
-    assert is_2_4(linear.weight)
-    before = linear.weight.clone()
+        sparse.weight.view(sparse.out_features, -1, 4)[..., [1, 3]] = 0
+    before = dense.weight, sparse.weight.clone()
+    assert is_2_4(sparse.weight) and not is_2_4(dense.weight) and not is_2_4(torch.zeros(4, 6))
     # The packing itself needs a GPU.
-    monkeypatch.setattr(builder, "to_sparse_semi_structured", lambda weight: weight.detach())
-    assert torch.equal(sparse(linear).weight, before)
+    monkeypatch.setattr(builder, "to_sparse_semi_structured", lambda weight: -weight.detach())
+    pack_2_4(model)
+    assert dense.weight is before[0] and torch.equal(sparse.weight, -before[1])

@@ -19,8 +19,7 @@ from trimllm.sublayers import Unit
 from trimllm.throughput import session
 from trimllm.throughput.result import Protocol, share_of_predicted, summary
 from trimllm.throughput.session import measure, prompts_of
-from trimllm.throughput.shapes import KINDS
-from trimllm.throughput.subject import Subject
+from trimllm.throughput.subject import KINDS, Subject
 
 ROUNDS = {"full": [9.0, 4.0, 8.0, 2.0], "trimmed": [9.0, 2.0, 2.0, 2.0]}
 """Seconds of decoding, the round that does not count first."""

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from trimllm.base.errors import UserError
 from trimllm.throughput.build import random_config
-from trimllm.throughput.shapes import SHAPES, Chain, kept_units, parameters, spread
+from trimllm.throughput.subject import SHAPES, Chain, kept_units, parameters, spread
 
 CHAIN = Chain(4, ((3, "mlp"), (0, "attention"), (1, "mlp"), (2, "attention")))
 

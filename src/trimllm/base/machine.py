@@ -62,11 +62,7 @@ def fast_dtype(device: str) -> str:
 
 
 def slug(name: str, device: str) -> str:
-    """A machine's name in paths: `h100`, `a100`, `cpu-amd-epyc`.
-
-    >>> slug("NVIDIA A100-SXM4-80GB", "cuda"), slug("AMD EPYC 7763 64-Core Processor", "cpu")
-    ('a100', 'cpu-amd-epyc-7763-64-core')
-    """
+    """A machine's name in paths: `h100`, `a100`, `cpu-amd-epyc-7763-64-core`."""
     name = re.sub(r"rtx (\d)", r"rtx\1", name.lower())
     words = re.findall(r"[a-z0-9]+", re.sub(IGNORED[device], " ", name))
     return "-".join([*(["cpu"] if device == "cpu" else []), *(words or ["unnamed"])])
@@ -79,9 +75,8 @@ def this_machine(device: str) -> str:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use; all where the system does not say (macOS)."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def memory_bytes() -> int:
@@ -124,8 +119,7 @@ def hardware() -> dict[str, Any]:
 
 def peak_rss_bytes() -> int:
     """Largest resident memory of this process so far."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def free_memory(device: str) -> None:

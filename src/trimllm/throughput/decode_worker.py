@@ -80,7 +80,8 @@ class Loop:
     """Greedy decoding by a bare loop over `forward`, "eager" or "compiled"."""
 
     def __init__(self, model: nn.Module, mode: str = "eager") -> None:
-        self.model, self.static, self.compiled = model, None, mode == "compiled"
+        self.model, self.compiled = model, mode == "compiled"
+        self.static: Any = None  # the cache of the compiled model
         # The last position is a slice of (1, tokens, width), whose strides make torch copy the
         # head's whole weight before it multiplies: 40% of the time of SmolLM2-135M's prompt.
         model.get_output_embeddings().register_forward_pre_hook(

@@ -82,7 +82,8 @@ class Context(BaseModel, frozen=True, extra="forbid"):
             return cls(**shown, recipes={name: config.recipes[name] for name in shown["chains"]})
         names = ("recipes", "trim", "compress", "tables", "throughput", "engines")
         shown |= {name: getattr(config, name) for name in names}
-        return cls(**shown, tested=domains(config.near_specs))
+        near = {name: one for name, one in config.tested.items() if name not in config.domains}
+        return cls(**shown, tested=domains(near))
 
     def named(self, text: str) -> str:
         """A text on what was measured; adapters in place of full fine-tuning have their label."""

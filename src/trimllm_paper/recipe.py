@@ -102,11 +102,9 @@ class Recipe:
 def variant_name(recipes: Mapping[str, Any], main: Any, criterion: str, ratio: float) -> str:
     """Name of the chain that differs from `main` by criterion and ratio alone: that of the entry
     of `recipes` that does, or a derived one."""
-    variant = (criterion, float(ratio), main.step, main.rest)
-    for name, entry in recipes.items():
-        if (entry.criterion, float(entry.ratio), entry.step, entry.rest) == variant:
-            return name
-    return f"{criterion}_r{ratio:g}"
+    variant = main.model_copy(update={"criterion": criterion, "ratio": ratio})
+    derived = f"{criterion}_r{ratio:g}"
+    return next((name for name, entry in recipes.items() if entry == variant), derived)
 
 
 def chains(config: Any) -> dict[str, Any]:
@@ -133,14 +131,12 @@ def taught(config: Any, units: int) -> int | None:
         if entry.teacher is None:
             continue
         epochs = 1 + end_of(config, entry, units) // entry.step if entry.train else 0
-        passes = (epochs, config.trim.documents), (entry.settle, config.finetune.documents)
-        for count, documents in passes:
-            if count and entry.pool:  # drawn anew in every round: any of the pool may come
-                most = max(most, entry.pool)
-            elif count and documents is None:
+        rounds = (epochs, config.trim.documents), (entry.settle, config.finetune.documents)
+        for passes, documents in rounds:
+            if passes and not entry.pool and documents is None:
                 return None
-            else:
-                most = max(most, count * (documents or 0))
+            if passes:  # of a pool any document may come: it is drawn from anew in every round
+                most = max(most, entry.pool or passes * documents)
     return most
 
 

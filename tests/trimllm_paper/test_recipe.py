@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trimllm.base.errors import UserError
+from trimllm_paper.config.models import RecipeEntry
 from trimllm_paper.recipe import ANY, DENSE, Paths, Place, Recipe, place_of, variant_name
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,9}(\.[0-9]{1,3})?", fullmatch=True)
@@ -63,11 +63,10 @@ def test_what_is_no_result_is_refused(path: str) -> None:
 
 
 def test_two_ways_to_train_never_meet_in_one_path() -> None:
-    entry = SimpleNamespace
     recipes = {
-        "paper": entry(criterion="both", ratio=0.25, step=2, rest="plain"),
-        "wide": entry(criterion="both", ratio=1, step=2, rest="plain"),
-        "ours": entry(criterion="likelihood", ratio=0.25, step=2, rest="taught"),
+        "paper": RecipeEntry(criterion="both"),
+        "wide": RecipeEntry(criterion="both", ratio=1),
+        "ours": RecipeEntry(criterion="likelihood", start="full_ft"),
     }
     name = partial(variant_name, recipes, recipes["paper"])
     assert name("both", 0.25) == "paper" and name("both", 1.0) == "wide"

@@ -208,11 +208,6 @@ class RecipeEntry(Section):
     teacher: TeacherEntry | None = key("Distillation from full_ft; null: none.", None)
     pool: Count | None = key("Training documents to draw from; null: all.", None)
 
-    @property
-    def rest(self) -> str:
-        """All keys but criterion, ratio and step, as one text."""
-        return self.model_dump_json(exclude={"criterion", "ratio", "step"})
-
 
 class LoraEntry(Section):
     rank: Count = key("Rank of the adapters.", 16)
@@ -309,11 +304,6 @@ class Config(Section):
     def domain_specs(self) -> dict[str, Domain]:
         """Domains that models are specialized on, in the order of `domains`."""
         return {name: one for name, one in self._domains.items() if name in self.domains}
-
-    @property
-    def near_specs(self) -> dict[str, Domain]:
-        """Domains that models are tested on only."""
-        return {name: one for name, one in self._domains.items() if name not in self.domains}
 
     @property
     def main(self) -> RecipeEntry:

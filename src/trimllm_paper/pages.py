@@ -57,25 +57,20 @@ RECIPES = {
 """Rows of README's first table."""
 
 
-class Kept:
-    """A kept table of a model: its cells by row and column."""
+def _kept(run: str, table: str, model: str = SMOLLM2) -> pd.DataFrame:
+    """Cells of a model in a kept table, by row and column."""
+    cells = pd.read_csv(Path("results", run, "tables", f"{table}.csv"))
+    return cells[cells["block"] == model].set_index(["row", "column"])
 
-    def __init__(self, run: str, table: str, model: str = SMOLLM2) -> None:
-        cells = pd.read_csv(Path("results", run, "tables", f"{table}.csv"))
-        self.cells = cells[cells["block"] == model].set_index(["row", "column"])
 
-    def value(self, row: str, column: str) -> float:
-        """A cell's number; NaN where it was not run."""
-        return float(self.cells["value"].get((row, column), float("nan")))
-
-    def text(self, row: str, column: str, digits: int = 1) -> str:
-        """A cell with its 95% interval."""
-        if pd.isna(value := self.value(row, column)):
-            return "–"
-        low, high = (self.cells.at[(row, column), key] for key in ("low", "high"))
-        shown = not pd.isna(low) and column not in SIZES  # of sizes they are not an interval
-        interval = f" ({low:.{digits}f} to {high:.{digits}f})" if shown else ""
-        return f"{value:.{digits}f}{interval}"
+def _text(cells: pd.DataFrame, row: str, column: str, digits: int = 1) -> str:
+    """A cell with its 95% interval."""
+    value, low, high = (cells[key].get((row, column)) for key in ("value", "low", "high"))
+    if pd.isna(value):
+        return "–"
+    shown = not pd.isna(low) and column not in SIZES  # of sizes they are not an interval
+    interval = f" ({low:.{digits}f} to {high:.{digits}f})" if shown else ""
+    return f"{value:.{digits}f}{interval}"
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -87,25 +82,26 @@ def _table(
     run: str, table: str, columns: Mapping[str, str], model: str = SMOLLM2, digits: int = 1
 ) -> str:
     """Some columns of a kept table: every row that has a number in the first one."""
-    kept = Kept(run, table, model)
-    first = kept.cells.xs(next(iter(columns)), level="column")
+    cells = _kept(run, table, model)
+    first = cells.xs(next(iter(columns)), level="column")
     first = first[first["value"].notna()]
     sections = first["section"].fillna("").str.partition(":")[0].replace(OURS, "our recipe")
     labels = first["row_label"].str.cat(sections, sep=", ").str.strip(", ")
     rows = [
-        [label, *(kept.text(str(row), c, digits) for c in columns)] for row, label in labels.items()
+        [label, *(_text(cells, str(row), c, digits) for c in columns)]
+        for row, label in labels.items()
     ]
     return _markdown(["", *columns.values()], rows)
 
 
 def _results() -> str:
     """SciQ itself, then the default's five domains, beside the paper's numbers."""
-    real, default = Kept("reference_real", "table2"), Kept("reference", "table2")
+    real, default = _kept("reference_real", "table2"), _kept("reference", "table2")
     rows = [
-        [label, real.text(row, "sciq"), *(default.text(row, domain) for domain in DOMAINS)]
+        [label, _text(real, row, "sciq"), *(_text(default, row, domain) for domain in DOMAINS)]
         for label, row in RECIPES.items()
     ]
-    printed = pd.to_numeric(default.cells["printed"], errors="coerce")
+    printed = pd.to_numeric(default["printed"], errors="coerce")
     paper = {
         d: " / ".join(f"{printed[row, d]:.1f}" for row in ("full_ft", "trimllm_50"))
         for d in DOMAINS
@@ -116,8 +112,8 @@ def _results() -> str:
 
 def _trade() -> str:
     """Bytes, accuracy and speed of quantizing, trimming, and both."""
-    accuracy, both = Kept("reference", "table2"), Kept("reference", "table7", TIMED)
-    small, large = Kept("reference", "table1", TIMED), Kept("reference", "table1", SHAPE)
+    accuracy, both = _kept("reference", "table2"), _kept("reference", "table7", TIMED)
+    small, large = _kept("reference", "table1", TIMED), _kept("reference", "table1", SHAPE)
     composed = "trimllm_50_awq_int4"
     subjects = [  # label, table and row of accuracy, column of bytes, rows of both timings
         ("AWQ, int4", accuracy, "awq_int4", "true_bytes", "awq_int4", "awq_int4"),
@@ -126,10 +122,11 @@ def _trade() -> str:
         (COMPOSED, both, "trimllm_awq_int4", "mem", composed, composed),
     ]
     rows = []
-    for label, sizes, row, column, timed, shape in subjects:
-        prompt = small.value(timed, "prefill") / small.value("fp16", "prefill")
-        decoding = small.text(timed, "speedup", 2), f"{prompt:.2f}", large.text(shape, "speedup", 2)
-        rows.append([label, sizes.text(row, column, 0), sizes.text(row, "sciq"), *decoding])
+    for label, cells, row, column, timed, shape in subjects:
+        prompt = small.value[timed, "prefill"] / small.value["fp16", "prefill"]
+        sizes = [_text(cells, row, column, 0), _text(cells, row, "sciq")]
+        speeds = [_text(small, timed, "speedup", 2), f"{prompt:.2f}"]
+        rows.append([label, *sizes, *speeds, _text(large, shape, "speedup", 2)])
     header = ["", "bytes (%)", "accuracy (%)", "decoding, ×", "prompt, ×", "decoding at 1B, ×"]
     return _markdown(header, rows)
 

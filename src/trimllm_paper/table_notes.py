@@ -28,8 +28,8 @@ def named(column: Column, spec: Table, frame: Frame, context: Context) -> Column
         trimmed = frame.timings[frame.timings.base == "trim"].content
         timed = {content["domain"] for content in trimmed if content.get("domain")}
         labels = {domain.name: domain.label for domain in context.domains}
-        if names := [labels.get(name, name) for name in sorted(timed)]:
-            label += f", checkpoint of {' or '.join(names)}"
+        checkpoints = " or ".join(labels.get(name, name) for name in sorted(timed))
+        label += f", checkpoint of {checkpoints}" if timed else ""
     return replace(column, label=label)
 
 
@@ -77,9 +77,6 @@ def header(
     for column in columns:
         if documents := stand_ins.get(column.key):
             yield f"Stand-in data, column {column.label}: {documents}"
-    trained = _machines([*frame.trainings.provenance, *frame.epochs.provenance])
-    if any(c.shows == "time" for c in columns) and len(trained) > 1:
-        yield f"Warning: times come from several machines: {'; '.join(trained)}"
 
 
 def notes(
@@ -88,35 +85,37 @@ def notes(
     """The paper's contradictions, test documents and seeds, and the source of the numbers."""
     if known := published.contradictions(table=spec.key):
         yield f"In the paper itself: {' '.join(one['text'] for one in known)}"
-    accuracies = [column for column in columns if column.shows == "accuracy"]
-    if documents := list(filter(None, (_documents(column, cells) for column in accuracies))):
-        seeds = frame.evaluations.groupby(["model", "domain", "task", "recipe"]).seed.nunique()
-        seeds_note = "One seed: intervals cover the test documents alone (Wilson)."
-        if (most := frame.evaluations.seed.nunique()) > 1:
-            seeds_note = (
-                f"Means of {most} seeds; intervals cover documents and seeds, whose variance is "
-                "pooled over the cells of a recipe."
-            )
-            if seeds.min() < most:
-                seeds_note += f" Some cells have {seeds.min()} (column `seeds` of the CSV)."
-        yield f"Test documents: {', '.join(documents)}. {seeds_note}"
-    timings = spec.timings(frame)
+    documents = (_documents(c, cells) for c in columns if c.shows == "accuracy")
+    if tested := ", ".join(filter(None, documents)):
+        yield f"Test documents: {tested}. {_seeds(frame.evaluations)}"
+    shown = {column.shows for column in columns}
     measured = {
-        "evaluations": [frame.evaluations] if accuracies else [],
-        "timings (first seed)": [timings] if spec.blocks != "model" else [],
-        "passes and epochs": [frame.trainings, frame.epochs]
-        if any(column.shows == "time" for column in columns)
-        else [],
+        "evaluations": [frame.evaluations] if "accuracy" in shown else [],
+        "timings (first seed)": [spec.timings(frame)] if spec.blocks != "model" else [],
+        "passes and epochs": [frame.trainings, frame.epochs] if "time" in shown else [],
     }
     sources = []
     for what, tables in measured.items():
         if count := sum(map(len, tables)):
             machines = ", ".join(_machines([p for one in tables for p in one.provenance]))
-            on = f" on {machines}" if machines else ""
             origin = tier_note([source for one in tables for source in one.source])
-            sources.append(f"{origin}: {count} {what}{on}")
+            sources.append(f"{origin}: {count} {what}" + (f" on {machines}" if machines else ""))
     text = f"{'; '.join(sources)}. Commits are in the CSV."
     yield text if sources else "Nothing is measured yet."
+
+
+def _seeds(evaluations: pd.DataFrame) -> str:
+    """What intervals cover."""
+    most = evaluations.seed.nunique()
+    if most == 1:
+        return "One seed: intervals cover the test documents alone (Wilson)."
+    note = (
+        f"Means of {most} seeds; intervals cover documents and seeds, whose variance is "
+        "pooled over the cells of a recipe."
+    )
+    fewest = evaluations.groupby(["model", "domain", "task", "recipe"]).seed.nunique().min()
+    some = f" Some cells have {fewest} (column `seeds` of the CSV)."
+    return note + (some if fewest < most else "")
 
 
 def _documents(column: Column, cells: pd.DataFrame) -> str:

@@ -20,7 +20,7 @@ from result_files import (
 )
 
 from trimllm.throughput.result import summary
-from trimllm_paper.render import Rendered, to_markdown
+from trimllm_paper.render import Rendered
 
 MINE = "cpu-mine/random-llama-1b"
 SEEN, NOT_SEEN = "seen on the stand-in", "not seen on the stand-in"
@@ -235,15 +235,6 @@ def test_verdicts_compare_shares_of_full_fine_tuning(tmp_path: Path) -> None:
     assert [cell.verdict for cell in full] == [None, None]
     assert full[0].printed == pytest.approx(8.3 * 60)
     assert table.cell("tiny", "trimllm_ours", "minutes_2").verdict == "not run"
-
-
-def test_a_chain_is_not_extrapolated(tmp_path: Path) -> None:
-    trainings = [write_training(tmp_path, "full_ft", 600)]
-    table = build("table9", trainings=trainings, epochs=chain(tmp_path, [100, 80, 60], [0, 5, 5]))
-    for column in ("minutes_4", "scans_4"):
-        assert table.cell("tiny", "trimllm", column).verdict == "not run"
-    assert table.cell("tiny", "trimllm", "minutes_2").value == pytest.approx(180 / 60)
-    assert "not run" in to_markdown(table)
 
 
 def test_epochs_have_as_many_tokens_as_those_of_full_fine_tuning(tmp_path: Path) -> None:

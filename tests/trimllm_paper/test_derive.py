@@ -97,16 +97,6 @@ def test_of_unequal_seeds_those_that_both_have_are_paired(tmp_path: Path) -> Non
         assert trimmed.minus(full, share).points == pytest.approx(50 - share * 70)
     assert trimmed.minus(full).paired and trimmed.minus(full).seeds == 1
     assert full.minus(trimmed).points == pytest.approx(20)
-    # As many others are not paired by their order.
-    files[0].add("sparse_ft", 50, seed=0)
-    files[1].add("sparse_ft", 55, seed=1)
-    files[2].add("trim_random/drop_30", 40, seed=2, kept=30)
-    files[1].add("trim_random/drop_30", 45, seed=1, kept=30)
-    frame = Frame.of([path for one in files for path in one.paths])
-    first, other = (
-        accuracy(frame, "tiny", "sciq", name) for name in ("sparse_ft", "trim_random/drop_30")
-    )
-    assert first.minus(other).points == pytest.approx(10) and first.minus(other).seeds == 1
 
 
 def test_a_kept_fraction_finds_its_checkpoint(evaluations: Evaluations) -> None:

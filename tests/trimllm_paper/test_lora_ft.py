@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
 from paper_results import PaperResults
 from result_files import (
     TINY,
@@ -100,22 +98,6 @@ def test_claims_are_judged_on_a_stand_in(tmp_path: Path) -> None:
     claims.write(frame, [lora], tmp_path / "claims")
     page = (tmp_path / "claims.md").read_text(encoding="utf-8")
     assert "adapters for full fine-tuning" in page and "LoRA-FT" in page
-
-
-@pytest.mark.parametrize("name", ["figure1", "figure2"])
-def test_figures_name_it(
-    name: str, evaluations: Evaluations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evaluations.add_domain("sciq")
-    drawn: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
-    for lora in (False, True):
-        draw = import_module(f"trimllm_paper.figures.{name}").draw
-        draw(Frame.of(evaluations.paths), context("sciq", lora=lora), tmp_path / name)
-    plain, named = (
-        {text.get_text() for text in one.legends[0].get_texts()} for one in (drawn[0], drawn[-1])
-    )
-    assert "LoRA-FT" not in plain and {"LoRA-FT", "Full-FT"} <= named
 
 
 def test_costs_in_epochs_of_full_fine_tuning_need_it(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from trimllm_paper.claims.accuracy import _p_further
 from trimllm_paper.claims.evidence import ALPHA, Estimate, Finding, compare, holm
 
 
@@ -43,17 +42,3 @@ def test_a_claim_is_refuted_whatever_is_missing_unless_it_is_on_a_mean() -> None
     assert Finding([good, bad], missing=["x"]).holds is False
     assert Finding([bad], missing=["x"], pooled=True).holds is None
     assert Finding().holds is None
-
-
-def test_how_surely_one_chain_goes_further() -> None:
-    def chain(**p_holds: float) -> dict:
-        drops = {float(name[1:]): p for name, p in p_holds.items()}
-        return {d: replace(exact(0), p_holds=p, p_fails=1 - p) for d, p in drops.items()}
-
-    far, near, none = chain(d30=0, d40=0.01), chain(d30=0, d40=1), chain(d30=1, d40=1)
-    assert _p_further(far, near, strictly=True) == 0.01
-    assert _p_further(near, far, strictly=True) == 1
-    assert _p_further(near, far, strictly=False) == 0.99
-    assert _p_further(near, near, strictly=False) == 0 and _p_further(near, near, True) == 1
-    assert _p_further(none, none, strictly=False) == 0 and _p_further(none, none, True) == 1
-    assert _p_further(near, none, strictly=True) == 0 and _p_further(none, near, False) == 1

@@ -127,7 +127,7 @@ class LogHandler(LogHandlerBase):
                 lines += [f"    | {line[:400]}" for line in tail]
             if not why and not is_explained:
                 lines.append("  Killed, perhaps for lack of memory: see `make plan`.")
-        return "\n".join([*lines, "The same command goes on from here."])
+        return "\n".join([*lines, "Run the same command again to continue."])
 
 
 def one_line(message: str) -> str:
@@ -135,7 +135,7 @@ def one_line(message: str) -> str:
     lines = [line.strip() for line in message.splitlines() if line.strip(" ^~")] or [""]
     if "cannot be locked" in message:
         return (
-            "error: another run uses this folder, or one was killed; where none runs, "
+            "error: another run uses this folder, or a run was killed; if none is running, run "
             "`snakemake --unlock` and the same command again"
         )
     if "Write-protected output files" in message:

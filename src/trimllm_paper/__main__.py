@@ -35,7 +35,6 @@ def parser() -> argparse.ArgumentParser:
     add("--force", action="store_true", help="write over what is there")
     add = command("check-gpu", "does this GPU do what the plan expects; a few minutes")
     add("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: to try it out")
-    add("--results", type=Path, default=Path("results"), help="folder of results")
     add = command("export", "write a checkpoint as an engine reads it, verified in that engine")
     add("checkpoint", type=Path, help="a checkpoint's folder, plain or trimmed")
     add("--format", default="gguf_q8_0", choices=VARIANTS)

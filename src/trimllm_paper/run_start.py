@@ -1,5 +1,4 @@
-"""What happens when a run starts: it is refused if it must fail, its jobs' times are noted, and
-signals let running jobs end."""
+"""At the start of a run: refuse what must fail, note expected times, handle Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -18,13 +17,13 @@ from trimllm_paper.plan import SECONDS, Job, Plan
 from trimllm_paper.resources import task_of
 
 STOPPING = (
-    "Stopping: no further job starts, those listed above run to their end; again (Ctrl-C or "
-    "SIGTERM) ends them"
+    "Stopping: no further job starts, running jobs finish first; Ctrl-C or SIGTERM again ends them "
+    "now"
 )
 
 
 def prepare(workflow: Any, config: Any) -> None:
-    """Raise `UserError` for a run that must fail; note the seconds that its jobs may take."""
+    """Raise `UserError` for a run that must fail; note the expected seconds of its jobs."""
     if not workflow.local_exec:
         words = workflow.config_settings.config_args or ()
         check_cluster(config.compute, words)

@@ -54,7 +54,7 @@ def test_a_second_run_is_refused_and_a_job_that_outlives_its_run_does_no_harm(
 ) -> None:
     """Snakemake's lock refuses; after a kill of Snakemake alone its job writes the same again."""
     with beginning(project, REPORT, **CONFIG) as (run, log):
-        job = job_of(run, "prepare_domain.py", log)
+        job = job_of(run, "prepare.py", log)
         job.suspend()
         line = complaint(snakemake(project, REPORT, **CONFIG))
         assert "another run uses this folder" in line

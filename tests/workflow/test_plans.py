@@ -35,23 +35,6 @@ def test_what_the_configurations_would_run(tmp_path: Path, configs: tuple[str, .
     assert all(jobs.items() >= some.items() for some in expected)
 
 
-# Tables of several seeds: rooms with the files of each, and how many.
-SEEDED = {"table2": ({"eval"}, 4 + 2), "table9": ({"models"}, 2 + 2 * 2)}
-
-
-@pytest.mark.parametrize("table", SEEDED)
-def test_tables_are_made_from_the_files_of_every_seed(project: Path, table: str) -> None:
-    (project / "seed_1").mkdir()
-    options = {"configfile": "config.yaml", "replicates": json.dumps(["seed_1"])}
-    run = snakemake(project, "-n", table, **options)
-    output = run.stdout + run.stderr
-    missing = [line.strip() for line in output.splitlines() if line.startswith("        ")]
-    rooms, count = SEEDED[table]
-    assert run.returncode != 0 and "Missing input files for rule render_table:" in output
-    assert {tuple(path.split("/")[:2]) for path in missing} == {("seed_1", room) for room in rooms}
-    assert len(missing) == len(set(missing)) == count, missing
-
-
 def test_every_target_can_be_planned(tmp_path: Path) -> None:
     jobs = planned(tmp_path, "all", "data", "exports", "evaluations", "throughput", "checkpoints")
     assert jobs["export"] == 2 and jobs["prepare_sciq"] == jobs["claims"] == 1

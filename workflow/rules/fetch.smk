@@ -36,7 +36,7 @@ for domain in CONFIG.tested:
             report=PATHS.data(domain),
             tests=JOBS.tests(domain),
         log:
-            log("prepare_domain", domain),
+            log("prepare", domain),
         threads: 1
         resources:
             mem_mb=2000,
@@ -46,4 +46,4 @@ for domain in CONFIG.tested:
         message:
             f"prepare the documents of {domain}"
         script:
-            "../scripts/prepare_domain.py"
+            "../scripts/prepare.py"

@@ -2,14 +2,13 @@
 
     python -m trimllm_paper check-gpu
 
-Writes results/check_gpu/HARDWARE.json, and ends with status 1 if a check fails.
+Ends with status 1 if a check fails.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import trimllm
-from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.base.machine import this_machine
 from trimllm.throughput.result import Protocol
 from trimllm.throughput.session import measure
 from trimllm.throughput.subject import Subject
@@ -84,8 +81,8 @@ CHECKS = {"memory (GiB)": memory, "matrix product (operations/s)": product}
 CHECKS |= {"trimming (loss)": trimming, "int4 (tokens/s)": int4}
 
 
-def run(device: str, results: Path) -> int:
-    """Run all checks; 1 if one fails. On a CPU no rate is judged."""
+def run(device: str) -> int:
+    """Run all checks; 1 if one fails. On a CPU no rate is judged. The last line is JSON."""
     name, gib = "CPU", 0.0
     if device == "cuda":
         if not gpus.here():
@@ -93,19 +90,16 @@ def run(device: str, results: Path) -> int:
         gpus.require_torch()
         name, gib = gpus.here()[0]
     kind = gpus.KINDS[gpus.kind_named(name, gib) or gpus.ASSUMED]
-    content: dict[str, Any] = {"gpu": name, "gib": gib, "checks": {}}
+    kind = kind._replace(gib=gib or kind.gib)
+    holds: dict[str, bool] = {}
     for check, work in CHECKS.items():
         try:
-            value, expected, least = work(device, kind._replace(gib=gib or kind.gib))
-            result: dict[str, Any] = {"value": value, "expected": expected}
-            result["holds"] = value >= least * expected
+            value, expected, least = work(device, kind)
+            holds[check] = value >= least * expected
             line = f"{value:.4g}, expected {expected:.4g}"
         except Exception as error:
+            holds[check] = False
             line = str(error).strip().partition("\n")[0]
-            result = {"error": line, "holds": False}
-        content["checks"][check] = result
-        print(f"{'ok' if result['holds'] else 'FAILED':7} {check}: {line}")
-    target = results / "check_gpu" / f"{this_machine(device)}.json"
-    files.write_json(target, content)
-    print(json.dumps({"file": str(target)}))
-    return int(not all(one["holds"] for one in content["checks"].values()))
+        print(f"{'ok' if holds[check] else 'FAILED':7} {check}: {line}")
+    print(json.dumps({"gpu": name, "gib": gib, "holds": holds}))
+    return int(not all(holds.values()))

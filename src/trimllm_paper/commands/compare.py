@@ -43,8 +43,8 @@ SAME_LOSS = 0.01
 KEY = ("model", "domain", "recipe", "task")
 FACTS = ("config_hash", "git_commit", "code_hash", "versions", "hardware", "data_hashes", "seed")
 """Of a provenance, what is compared."""
-PLACES = ("results", "replicates", "domains_folder", "downloads", "mirror")
-"""Keys that say where files lie."""
+PLACES = ("seed", "results", "replicates", "domains_folder", "downloads", "mirror")
+"""Keys that say which of several seeds this is and where files lie."""
 
 
 def compared(one: Accuracy, other: Accuracy) -> dict[str, Any]:
@@ -83,19 +83,20 @@ def facts(evaluations: pd.DataFrame) -> dict[str, str]:
     return {key: ", ".join(sorted(each)) for key, each in values.items()}
 
 
-def settings(folder: Path, configfiles: Sequence[Path], seed: int) -> dict[str, str]:
+def settings(folder: Path, configfiles: Sequence[Path]) -> dict[str, str]:
     """Configuration of a folder's results, flat: that beside kept ones, else the given files'."""
     own = folder / kept_runs.CONFIG
     named = [own] if own.is_file() else configfiles
-    config = validated(Config, invocation.configuration(named, [f"seed={seed}"]), named)
+    config = validated(Config, invocation.configuration(named), named)
     flat = keys_of(config.model_dump(mode="json"))
     return {key: json.dumps(value) for key, value in flat if key not in PLACES}
 
 
-def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+def differences(one: Mapping[str, str], other: Mapping[str, str]) -> Iterator[str]:
     """A line for each key in which two sides differ, with both values."""
-    sides = {key: (one.get(key, "none"), other.get(key, "none")) for key in {**one, **other}}
-    return [f"  {key}: {a} | {b}" for key, (a, b) in sides.items() if a != b]
+    for key in {**one, **other}:
+        if one.get(key) != other.get(key):
+            yield f"  {key}: {one.get(key, 'none')} | {other.get(key, 'none')}"
 
 
 def run(folder: Path, kept: Path, show: str = DIFFERENT, configfiles: Sequence[Path] = ()) -> int:
@@ -130,15 +131,13 @@ def run(folder: Path, kept: Path, show: str = DIFFERENT, configfiles: Sequence[P
         if keys:
             print(f"In {place} alone: {len(keys)} cells, such as {'/'.join(min(keys))}")
     made = [facts(pd.concat([run[key] for key in both])) for run in groups]
-    lines = differences(*made)
-    print(f"Made {'differently (first | second):' if lines else 'alike, as far as recorded.'}")
-    if made[0].get("config_hash") != made[1].get("config_hash"):
-        seeds = [int(run.evaluations.seed.iloc[0]) for run in (mine, theirs)]
-        first = settings(folder, configfiles, seeds[0])
-        other_keys = differences(first, settings(kept, configfiles, seeds[1]))
-        lines += ["Keys of the configuration (first | second):", *other_keys]
-    for line in lines:
+    print("Made differently (first | second):" if made[0] != made[1] else "Made alike.")
+    for line in differences(*made):
         print(line)
+    if made[0].get("config_hash") != made[1].get("config_hash"):
+        print("Keys of the configuration (first | second):")
+        for line in differences(settings(folder, configfiles), settings(kept, configfiles)):
+            print(line)
     print(json.dumps({"counts": counts, "cells": cells}))
     chance = binom.sf(counts[DIFFERENT] - 1, unequal, CHANCE)
     return int(counts[DIFFERENT] > 0 and chance < CHANCE + 1e-9)

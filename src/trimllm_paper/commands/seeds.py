@@ -2,10 +2,9 @@
 
     python -m trimllm_paper seeds table6 --seeds 0 1 2
 
-The first seed's results lie in the configuration's `results`, those of seed S in its folder seed_S.
-A seed decides the calibration documents, the order of documents and the training; the tests are the
-same under all seeds, so that answers are paired by document. The last run renders the target from
-all of them (key `replicates`).
+The first seed's results are in the configuration's `results`, those of seed S in its folder seed_S.
+A seed sets the calibration documents, the order of documents and the training; the tests are the
+same, so answers are paired by document. The last run renders the target from all seeds.
 """
 
 from __future__ import annotations

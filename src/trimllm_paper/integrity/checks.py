@@ -46,11 +46,8 @@ def outermost_manifests(folder: Path) -> list[Path]:
 
 
 def verify_folder(folder: Path) -> None:
-    """Every file of a folder is in its manifest, as the manifest says.
-
-    Tables beside kept results are rendered from them again, and are no results; a manifest beside
-    the manifest is an earlier one (`lineage.accept`).
-    """
+    """A folder holds what its manifest names, unchanged, and nothing else, except tables that are
+    rendered from kept results and earlier manifests (`lineage.accept`)."""
     named = files.verify_manifest(folder)["files"]
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -70,7 +67,7 @@ def verified_data(report: Path) -> dict[str, str]:
 
 
 def verify_data(report: Path) -> None:
-    """Prepared documents are what their report says. A kept run has reports without them."""
+    """Prepared documents match their report. A kept run has reports without documents."""
     if any((report.parent / name).exists() for name in records.DataReport.read(report).files):
         verified_data(report)
 
@@ -86,8 +83,7 @@ def result_files(folder: Path) -> list[Path]:
 
 
 def verify_result(path: Path) -> None:
-    """A result is whole and unchanged; an evaluation was made from the checkpoint and the documents
-    that lie there now."""
+    """A result is whole and unchanged; an evaluation is of the present checkpoint and documents."""
     place = place_of(path)
     record = KINDS[place.kind].read(path)
     if place.kind == "evaluation":

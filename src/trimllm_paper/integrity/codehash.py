@@ -16,42 +16,36 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 
 SOURCE = Path(__file__).parents[2]
-P, SCRIPTS = "trimllm_paper", "../workflow/scripts"
-BASE = "trimllm/base/*.py"
+P, BASE = "trimllm_paper", "trimllm/base/*.py"
 MODEL = (
     f"{BASE} trimllm/sublayers/*.py trimllm/checkpoint/*.py trimllm/data/__init__.py "
     f"trimllm/data/document.py trimllm/train/batching.py {P}/job.py {P}/gpus.py"
 )
 SCORING = f"{MODEL} trimllm/score/*.py"
-COMPRESS, EVALUATE = "trimllm/compress/*.py", "trimllm/evaluate/*.py"
+COMPRESS, SCAN = "trimllm/compress/*.py", "trimllm/scanning/*.py"
 TIMING = f"{MODEL} trimllm/throughput/*.py {P}/shapes.py {P}/kept_runs.py trimllm/exporting/*.py"
-EXPORTS = f"{SCORING} {COMPRESS} trimllm/exporting/**/*.py {SCRIPTS}/export.py"
-TABLES = f"{P}/*.py {P}/published.yaml trimllm/base/*.py {SCRIPTS}/table.py"
-FIGURES = f"{TABLES} {P}/figures/* {SCRIPTS}/figure.py"
+EXPORTS = f"{SCORING} {COMPRESS} trimllm/exporting/**/*.py"
+WHEELS = f"{P}/fetch/__init__.py {P}/fetch/wheels.py"
+TABLES = f"{P}/*.py {P}/published.yaml {BASE}"
+TRAIN = "trimllm/train/*.py trimllm/select.py trimllm/trimming.py ../workflow/scripts/teach.py"
 STAGES = {
-    "fetch_model": f"{SCORING} {COMPRESS} {P}/fetch/*.py {SCRIPTS}/fetch_model.py",
-    "prepare": (
-        f"{BASE} trimllm/data/*.py {P}/standins.py {P}/fetch/__init__.py {P}/fetch/wheels.py "
-        f"{SCRIPTS}/prepare_domain.py"
-    ),
-    "scan": f"{SCORING} trimllm/scanning/*.py {SCRIPTS}/scan.py",
-    "train": (
-        f"{SCORING} trimllm/scanning/*.py trimllm/select.py trimllm/train/*.py "
-        f"trimllm/trimming.py {SCRIPTS}/train.py {SCRIPTS}/teach.py"
-    ),
-    "compress": f"{SCORING} {COMPRESS} {SCRIPTS}/compress.py",
-    "evaluate": f"{SCORING} {EVALUATE} {SCRIPTS}/evaluate.py",
+    "fetch_model": f"{SCORING} {COMPRESS} {P}/fetch/*.py",
+    "prepare": f"{BASE} trimllm/data/*.py {P}/standins.py {WHEELS}",
+    "scan": f"{SCORING} {SCAN}",
+    "train": f"{SCORING} {SCAN} {TRAIN}",
+    "compress": f"{SCORING} {COMPRESS}",
+    "evaluate": f"{SCORING} trimllm/evaluate/*.py",
     "export": f"{EXPORTS} {P}/own/__init__.py {P}/own/card.py {P}/own/choice.py",
-    "engines": f"{EXPORTS} {TIMING} {SCRIPTS}/engines.py",
-    "throughput": f"{TIMING} {SCORING} {COMPRESS} {SCRIPTS}/measure.py",
-    "answers": f"{SCORING} {EVALUATE} {P}/own/* {SCRIPTS}/answers.py",
-    "choose": f"{P}/*.py {P}/own/choice.py trimllm/exporting/run.py {SCRIPTS}/choose.py",
-    "own_report": f"{FIGURES} {P}/own/* {SCRIPTS}/own_report.py",
+    "engines": f"{EXPORTS} {TIMING}",
+    "measure": f"{TIMING} {SCORING} {COMPRESS}",
+    "answers": f"{SCORING} trimllm/evaluate/*.py {P}/own/*",
+    "choose": f"{P}/*.py {P}/own/choice.py trimllm/exporting/run.py",
+    "own_report": f"{TABLES} {P}/figures/* {P}/own/*",
     "table": TABLES,
-    "claims": f"{TABLES} {P}/claims/* {SCRIPTS}/claims.py",
-    "figure": FIGURES,
+    "claims": f"{TABLES} {P}/claims/*",
+    "figure": f"{TABLES} {P}/figures/*",
 }
-"""Stage -> globs of its files, below `src`."""
+"""Stage -> globs of its files, below `src`, beside the script of its name."""
 
 
 @cache
@@ -72,7 +66,8 @@ def code_hash(stage: str, *own: str, source: Path = SOURCE) -> str:
 
 def files_of(stage: str, source: Path = SOURCE) -> list[Path]:
     """The files of a stage, in order."""
-    found = {path.resolve() for glob in STAGES[stage].split() for path in source.glob(glob)}
+    globs = [*STAGES[stage].split(), f"../workflow/scripts/{stage}.py"]
+    found = {path.resolve() for glob in globs for path in source.glob(glob)}
     return sorted(path for path in found if path.is_file() and path.suffix != ".pyc")
 
 

@@ -24,7 +24,7 @@ from trimllm_paper.records import SEAL, DataReport, sealed
 ANOTHER = "was made by another configuration or code"
 REMEDY = (
     "delete it (or move it away) and run again; `snakemake --touch` with the same target accepts "
-    "all that lies there as it is"
+    "all existing results as they are"
 )
 
 
@@ -84,7 +84,7 @@ def foreign(job: Job, remade: Callable[[str, str], bool]) -> str | None:
 
 
 def other_input(made: Mapping[str, Any], inputs: Iterable[str]) -> str | None:
-    """What a result was made from, by its provenance, that is not what lies there now."""
+    """Which input of a result, by its provenance, is another one now."""
     paths = [*map(Path, inputs)]
     # The first checkpoint among the inputs is the one that was read. A state is gone by now.
     manifest = next((path for path in paths if path.name == files.MANIFEST), None)
@@ -117,9 +117,9 @@ def model_of(manifest: Path) -> dict[str, Any]:
 
 
 def accept(job: Job) -> None:
-    """Make the outputs of a job that lie there this run's own: each carries the hash of this run's
-    parameters, and under `accepted` those before. A changed manifest is kept beside the new one,
-    for results that name it (`is_manifest_of`)."""
+    """Accept existing outputs of a job as this run's: each gets the hash of this run's parameters,
+    and lists earlier hashes under `accepted`. A changed manifest is kept beside the new one, for
+    results that name it (`is_manifest_of`)."""
     # A manifest first: its copy must be the one that results name.
     for path in sorted(map(Path, job.outputs), key=lambda path: path.name != files.MANIFEST):
         made = recorded(path)

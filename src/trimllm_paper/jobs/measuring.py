@@ -124,7 +124,7 @@ def measure(jobs: Jobs, hardware: str, model: str, recipe: str) -> Job:
         | {"prompt": section.tokens - section.generate},
         "compiled": section.compiled,
         "seed": jobs.config.seed,
-        "code": jobs.code("throughput", model),
+        "code": jobs.code("measure", model),
     }
     if model.startswith(RANDOM):
         name = Recipe.parse(recipe).name

@@ -95,10 +95,8 @@ def load(
         )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise UserError(f"{path} cannot be loaded: {error}") from error
-    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if names := report.get(problem):
-            kind = problem.replace("_", " ")
-            raise UserError(f"{path}: weights with {kind}: {sorted(names)[:3]}")
+    if names := sorted({*report["missing_keys"], *report["unexpected_keys"]}):
+        raise UserError(f"{path}: weights are missing, or unknown to the config: {names[:3]}")
     return model.eval(), load_tokenizer(path, trust_remote_code=trust_remote_code)
 
 

@@ -52,8 +52,8 @@ def _load_while_running(module: nn.Module, read: Callable[[nn.Parameter], Tensor
     empty = {leaf: p for leaf, p in module._parameters.items() if p is not None}
 
     def fill(module: nn.Module, *_: Any) -> None:
-        for leaf, old in empty.items():
-            module._parameters[leaf] = nn.Parameter(read(old), requires_grad=False)
+        full = {leaf: nn.Parameter(read(old), requires_grad=False) for leaf, old in empty.items()}
+        module._parameters.update(full)
 
     def clear(module: nn.Module, *_: Any) -> None:
         module._parameters.update(empty)
@@ -62,17 +62,14 @@ def _load_while_running(module: nn.Module, read: Callable[[nn.Parameter], Tensor
 
 
 def skeleton(config: Any, dtype: torch.dtype, device: torch.device | str = "cpu") -> nn.Module:
-    """A causal language model without weights: parameters on the meta device, buffers real.
-
-    Each parameter has its name in the checkpoint as attribute `stored_as`: dropping sublayers moves
-    modules to other layers.
+    """A causal language model without weights: parameters on the meta device, buffers real. Each
+    parameter has its name in the checkpoint as `stored_as`: dropping moves modules to other layers.
     """
     with init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     model.tie_weights()
-    for module in model.modules():
-        for name, buffer in module._buffers.items():
-            module._buffers[name] = None if buffer is None else buffer.to(device)
+    for buffer in model.buffers():
+        buffer.data = buffer.to(device)
     for name, parameter in model.named_parameters():
         parameter.stored_as = name
     return model.eval().requires_grad_(False)

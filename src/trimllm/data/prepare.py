@@ -28,6 +28,7 @@ OWN_SHARES = {HELD_BACK: 0.25, CALIBRATION: 1.0}
 FEWEST = {HELD_BACK: 4, CALIBRATION: 4, TRAIN: 8}  # documents, unless limits ask for fewer
 FEWEST_TESTED = 4
 GOLDEN = (5**0.5 - 1) / 2  # its multiples, modulo 1, lie far apart, however many there are
+Constructions = Mapping[str, Construction] | None
 Limits = Mapping[str, int | None]
 Splits = dict[str, list[Row]]
 
@@ -38,7 +39,7 @@ def prepare(
     *,
     seed: int,
     limits: Limits,
-    constructions: Mapping[str, Construction] | None = None,
+    constructions: Constructions = None,
     provenance: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write {train,calibration,held_back,tests/TASK}.jsonl and report.json of a domain; without a
@@ -73,10 +74,7 @@ def prepare(
 
 
 def _split(
-    spec: Mapping[str, Any],
-    constructions: Mapping[str, Construction] | None,
-    seed: int,
-    limits: Limits,
+    spec: Mapping[str, Any], constructions: Constructions, seed: int, limits: Limits
 ) -> tuple[Splits, dict[str, Any]]:
     """Rows by split, and the report on them."""
     pools: dict[str, Pool] = {}

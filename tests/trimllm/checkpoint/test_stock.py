@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from models import FAMILIES, logits_of, some_ids, tiny
-from transformers import AutoModelForCausalLM
 
 from trimllm.checkpoint.stock import missing_modules, strip, to_stock
 from trimllm.sublayers import Unit, drop
@@ -32,13 +31,3 @@ def test_the_stock_model_computes_the_same_with_the_same_weights(family, dropped
     stripped, expected = strip(stock.state_dict(), missing_modules(model)), model.state_dict()
     assert stripped.keys() == expected.keys()
     assert all(stripped[name].data_ptr() == expected[name].data_ptr() for name in expected)
-
-
-def test_stock_classes_load_what_a_stock_model_saves(tmp_path) -> None:
-    model = drop(tiny("llama"), DROPPED["ends"])
-    to_stock(model).save_pretrained(tmp_path)
-    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
-    assert type(loaded).__name__ == "LlamaForCausalLM"
-    torch.testing.assert_close(
-        logits_of(loaded, some_ids()), logits_of(model, some_ids()), rtol=1e-5, atol=1e-5
-    )

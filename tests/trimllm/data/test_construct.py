@@ -32,21 +32,11 @@ def test_of_many_labels_some_are_drawn():
     assert left_out == {"another class": 1}
 
 
-def test_a_free_answer_is_the_only_choice():
-    rules = {"kind": "free", "texts": {"max_characters": 10}}
-    rows = [Row("q", answer_text="answer 0", context="c"), Row("p", answer_text="x" * 11), Row("r")]
-    items, left_out = make(rows, rules=rules)
-    document = Document("c\nQuestion: q\nAnswer:", (" answer 0",), 0)
-    assert [item.document for item in items] == [document]
-    assert left_out == {"too long": 1, "too short": 1}
-
-
 def test_messages_for_a_chat_template():
     rows = [Row("q", ("a", "b"), 0, context="c")]
-    (plain,), (chat,) = documents(rows), documents(rows, chat_template=True)
-    assert chat.prompt == plain.prompt and not plain.messages
-    assert chat.messages == (("user", "c\nq"),)
+    (chat,) = documents(rows, chat_template=True)
     (own,) = documents(rows, chat_template=True, prompt="{question}!")
+    assert (chat.prompt, chat.messages) == ("c\nQuestion: q\nAnswer:", (("user", "c\nq"),))
     assert (own.prompt, own.messages) == ("q!", (("user", "q!"),))
 
 
@@ -60,12 +50,16 @@ def test_conversations_have_free_answers():
     assert documents([row], "free", chat_template=False)[0].messages == ()
 
 
-def test_own_choices():
+def test_own_choices_and_free_answers():
     rows = [Row("{x} {question}", ("{a}", "b"), 0), Row("q" * 50, ("a", "b"), 0), Row("q")]
-    items, left_out = make([*rows, "asked before"], max_characters=60)
+    made, left_out = make([*rows, "asked before"], max_characters=60)
     document = Document("Question: {x} {question}\nAnswer:", (" {a}", " b"), 0)
-    assert [item.document for item in items] == [document]
+    assert [row.document for row in made] == [document]
     assert left_out == {"too long": 1, "no choices": 1, "asked before": 1}
+    rows = [Row("q", answer_text="answer 0", context="c"), Row("p", answer_text="x" * 11), Row("r")]
+    made, left_out = make(rows, rules={"kind": "free", "texts": {"max_characters": 10}})
+    assert [row.document.choices for row in made] == [(" answer 0",)]
+    assert left_out == {"too long": 1, "too short": 1}
 
 
 def test_which_items_are_the_same_document():

@@ -65,7 +65,7 @@ def test_a_prompt_stands_once(kind: str) -> None:
         rows = [Row(begin, answer_text=end) for end in ends[:4]]
         rows += [Row(f"Which {end}", answer_text=end) for end in ends[4:]]
     made = make(rows, kind, construct={"choices": 3}, prompt="{question}")
-    assert made[1:4] == ["asked before"] * 3
+    assert made[1:4] == ["repeated"] * 3
     assert {c for row in (made[0], *made[4:]) for c in row.choices} <= {ends[0], *ends[4:]}
 
 

@@ -75,12 +75,12 @@ def loading(config: dict[str, Any]) -> str:
 
 
 def write(
-    directory: str | Path, facts: Facts, how: str | None = None, library: str = "transformers"
+    directory: str | Path, facts: Facts, usage: str | None = None, library: str = "transformers"
 ) -> None:
     """Write the card of a checkpoint into its folder.
 
     Args:
-        how: how to load it, Markdown; None takes `loading`.
+        usage: Markdown that shows how to load it; None takes `loading`.
         library: the hub's name of the library that loads it.
     """
     config = files.read_json(Path(directory) / "config.json")
@@ -106,5 +106,5 @@ def write(
         parts.append(SUBLAYERS.format(picture=picture, **count))
     if facts.measured:
         parts += ["## Measured", "\n".join(f"- {line}" for line in facts.measured)]
-    parts += ["## How to load it", how or loading(config)]
+    parts += ["## How to load it", usage or loading(config)]
     files.write_text(Path(directory) / FILE, "\n\n".join(parts).rstrip() + "\n")

@@ -25,7 +25,7 @@ PROMPT = "Question: {question}\nAnswer:"
 WITH_CONTEXT = "{context}\n" + PROMPT
 CONVERSATION = "{question}\nAssistant:"  # for a model without a chat template
 EXAMPLES = 3  # rows that an error or a report names
-REPEATED = "asked before"  # why a `Construction` leaves out a row with the prompt of another
+REPEATED = "repeated"  # why a `Construction` leaves out a row with the prompt of another
 # (rows in drawn order, set of the domain's YAML, generator) -> each row with its choices, or in
 # words why it is left out.
 Construction = Callable[[Sequence[Row], Mapping[str, Any], random.Random], list[Row | str]]

@@ -110,9 +110,9 @@ def test_equal_models_have_equal_bytes(saved: dict, tmp_path: Path) -> None:
 def test_what_is_no_checkpoint_is_not_replaced(tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("mine")
-    for taken in (tmp_path, notes):
+    for other in (tmp_path, notes):
         with pytest.raises(UserError, match="exists and is no checkpoint; choose another name"):
-            checkpoint.save(tiny("llama"), word_tokenizer(), taken)
+            checkpoint.save(tiny("llama"), word_tokenizer(), other)
     assert notes.read_text() == "mine" and [*tmp_path.iterdir()] == [notes]
 
 

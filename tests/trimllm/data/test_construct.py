@@ -15,8 +15,8 @@ def make(rows, kind="own", rules=None, **spec):
     return construct(rows, spec | {"construct": rules or {"kind": kind}}, random.Random(0))
 
 
-def documents(*given, **how):
-    return [item.document for item in make(*given, **how)[0]]
+def documents(*given, **options):
+    return [item.document for item in make(*given, **options)[0]]
 
 
 def test_of_many_labels_some_are_drawn():
@@ -44,21 +44,21 @@ def test_conversations_have_free_answers():
     assert kind_of({"from": [{"format": "messages"}]}) == "free"
     messages = (("system", "s"), ("user", "q"))
     row = Row("System: s\nUser: q", answer_text="a", group="q", messages=messages)
-    ((made,), _) = make([row], "free")
-    assert made.document == Document("System: s\nUser: q\nAssistant:", (" a",), 0, messages)
-    assert made.group == "q"
+    ((constructed,), _) = make([row], "free")
+    assert constructed.document == Document("System: s\nUser: q\nAssistant:", (" a",), 0, messages)
+    assert constructed.group == "q"
     assert documents([row], "free", chat_template=False)[0].messages == ()
 
 
 def test_own_choices_and_free_answers():
     rows = [Row("{x} {question}", ("{a}", "b"), 0), Row("q" * 50, ("a", "b"), 0), Row("q")]
-    made, left_out = make([*rows, "asked before"], max_characters=60)
+    constructed, left_out = make([*rows, "repeated"], max_characters=60)
     document = Document("Question: {x} {question}\nAnswer:", (" {a}", " b"), 0)
-    assert [row.document for row in made] == [document]
-    assert left_out == {"too long": 1, "no choices": 1, "asked before": 1}
+    assert [row.document for row in constructed] == [document]
+    assert left_out == {"too long": 1, "no choices": 1, "repeated": 1}
     rows = [Row("q", answer_text="answer 0", context="c"), Row("p", answer_text="x" * 11), Row("r")]
-    made, left_out = make(rows, rules={"kind": "free", "texts": {"max_characters": 10}})
-    assert [row.document.choices for row in made] == [(" answer 0",)]
+    constructed, left_out = make(rows, rules={"kind": "free", "texts": {"max_characters": 10}})
+    assert [row.document.choices for row in constructed] == [(" answer 0",)]
     assert left_out == {"too long": 1, "too short": 1}
 
 

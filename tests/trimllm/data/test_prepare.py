@@ -26,9 +26,9 @@ FIRST_SEED = {
 """Beginnings of hashes of what seed 0 prepares of `domain`: kept results name such hashes."""
 
 
-def from_file(folder, name, rows, **how):
+def from_file(folder, name, rows, **options):
     (folder / f"{name}.jsonl").write_text(lines(rows))
-    return {"from": [{"file": str(folder / f"{name}.jsonl")}], "fields": FIELDS, **how}
+    return {"from": [{"file": str(folder / f"{name}.jsonl")}], "fields": FIELDS, **options}
 
 
 def free_set(folder, name, pairs, kind="free"):

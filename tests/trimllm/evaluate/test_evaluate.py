@@ -30,21 +30,21 @@ def test_answers_are_those_of_lm_eval(family: str, tmp_path: Path) -> None:
     model = drop(tiny(family), [Unit(1, "attention"), Unit(4, "mlp")])
     write_documents(tmp_path / "docs.jsonl", DOCUMENTS)
     tasks = {"mine": tmp_path / "docs.jsonl"}
-    found = evaluate(model, word_tokenizer(), tasks, batch_tokens=50)["mine"]
+    result = evaluate(model, word_tokenizer(), tasks, batch_tokens=50)["mine"]
     stock = HFLM(pretrained=model, tokenizer=word_tokenizer(), batch_size=1)
     samples = samples_of(stock, "mine", DOCUMENTS)
-    assert found["correct"] == [sample["acc"] for sample in samples]
+    assert result["correct"] == [sample["acc"] for sample in samples]
     # The choice with the highest summed log-likelihood, against the document's own answer.
     for one, sample in zip(DOCUMENTS, samples, strict=True):
         sums = [score for score, _ in sample["filtered_resps"]]
         assert sample["acc"] == float(sums.index(max(sums)) == one.answer)
-    assert found["n"] == 20 and found["acc"] == pytest.approx(5 * sum(found["correct"]))
-    assert found["chance"] == pytest.approx(100 / 3)
-    assert found["ci95"][0] <= found["acc"] <= found["ci95"][1]
+    assert result["n"] == 20 and result["acc"] == pytest.approx(5 * sum(result["correct"]))
+    assert result["chance"] == pytest.approx(100 / 3)
+    assert result["ci95"][0] <= result["acc"] <= result["ci95"][1]
     # lm-eval reports no loss, but the likelihood of every choice.
     nats = -sum(sample["filtered_resps"][sample["target"]][0] for sample in samples)
     answers = [encode_pair(word_tokenizer(), d.prompt, d.choices[d.answer])[1] for d in DOCUMENTS]
-    assert found["answer_loss"] == pytest.approx(nats / sum(map(len, answers)), abs=1e-4)
+    assert result["answer_loss"] == pytest.approx(nats / sum(map(len, answers)), abs=1e-4)
 
 
 def test_a_streamed_model_gives_the_same_result(tmp_path: Path) -> None:
@@ -129,18 +129,18 @@ def test_greedy_answers_are_compared(family: str, tmp_path: Path) -> None:
     documents[1] = Document(documents[1].prompt, (f" {first} w1 w2",), 0)
     write_documents(tmp_path / "free.jsonl", documents)
     tasks = {"mine": tmp_path / "free.jsonl"}
-    found = evaluate(model, word_tokenizer(), tasks, answer_tokens=4)["mine"]
+    result = evaluate(model, word_tokenizer(), tasks, answer_tokens=4)["mine"]
     expected = [compare(written(model, one.prompt, 4), one.choices[0]) for one in documents]
-    for metric, values in found["answers"]["by_document"].items():
+    for metric, values in result["answers"]["by_document"].items():
         assert values == pytest.approx([one[metric] for one in expected])
-        assert found["answers"][metric] == pytest.approx(100 * sum(values) / 6)
-    assert found["correct"] == [int(one["exact_match"]) for one in expected]
-    assert found["correct"][0] == 1 and found["answers"]["by_document"]["token_f1"][1] > 0
-    assert found["acc"] == pytest.approx(found["answers"]["exact_match"])
-    assert found["chance"] is None and found["n"] == 6
-    assert found["answer_loss"] == pytest.approx(loss_of(model, documents), abs=1e-4)
-    perplexity = math.exp(found["answer_loss"])
-    assert found["answers"]["perplexity"] == pytest.approx(perplexity, rel=1e-3)
+        assert result["answers"][metric] == pytest.approx(100 * sum(values) / 6)
+    assert result["correct"] == [int(one["exact_match"]) for one in expected]
+    assert result["correct"][0] == 1 and result["answers"]["by_document"]["token_f1"][1] > 0
+    assert result["acc"] == pytest.approx(result["answers"]["exact_match"])
+    assert result["chance"] is None and result["n"] == 6
+    assert result["answer_loss"] == pytest.approx(loss_of(model, documents), abs=1e-4)
+    perplexity = math.exp(result["answer_loss"])
+    assert result["answers"]["perplexity"] == pytest.approx(perplexity, rel=1e-3)
 
 
 def test_prompts_are_rendered_by_the_chat_template(tmp_path: Path) -> None:

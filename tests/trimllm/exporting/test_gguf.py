@@ -70,9 +70,9 @@ def test_llama_cpp_computes_what_transformers_does(
     tmp_path: Path, family: str, dropped: str, changed: dict[str, Any]
 ) -> None:
     """Every pattern of missing sublayers, and variants of the families."""
-    found = verified(tiny_model(family, DROPPED[dropped], **changed), tmp_path)
-    assert found["largest_difference"] < 1e-3 and found["positions"] == 18
-    assert found["greedy_differs_at"] is None and found["greedy_tokens"] > 3
+    result = verified(tiny_model(family, DROPPED[dropped], **changed), tmp_path)
+    assert result["largest_difference"] < 1e-3 and result["positions"] == 18
+    assert result["greedy_differs_at"] is None and result["greedy_tokens"] > 3
 
 
 def split(pattern: str) -> pre_tokenizers.PreTokenizer:

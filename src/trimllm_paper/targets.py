@@ -218,8 +218,6 @@ class Targets:
         tests = product(recipes, self.config.tested[domain].tests)
         return {
             "evaluations": [self.paths.evaluation(model, domain, *one) for one in tests],
-            "epochs": self.chains([model], [domain], self.config.trim.recipes),
-            "trainings": [self.paths.training(model, domain, one) for one in recipes[1:]],
             "throughput": [self.paths.throughput(self.hardware, model, one) for one in kept],
             "data": [self.paths.data(domain)],
         }
@@ -236,8 +234,8 @@ class Targets:
     def own_context(self, model: str) -> dict[str, Any]:
         """What a report takes from the configuration, as plain data."""
         domain = self.config.tested[self.jobs.own_domain]
-        facts = {"data": domain.label, "stand_in": domain.stand_in, "tasks": list(domain.tests)}
-        return {"model": self.config.models[model].label, **facts}
+        label = self.config.models[model].label
+        return {"model": label, "data": domain.label, "tasks": list(domain.tests)}
 
     # ---- targets and constraints ---------------------------------------------------------------
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -62,9 +61,11 @@ def own(folder: Path) -> Path:
     (folder / "short.yaml").write_text(yaml.safe_dump(config))
     run = snakemake(folder, "own", configfile=folder / "short.yaml", results="results/sums")
     assert run.returncode == 0, run.stderr[-4000:]
-    said = [line for line in run.stderr.splitlines() if "required:" in line or "report:" in line]
-    assert len(said) == 2 and "smallest above 10% of full fine-tuning; chosen: " in said[0]
-    assert "results/sums/chosen/model/report.html; serve it: trimllm serve results/sums" in said[1]
+    choice, report = (
+        line for line in run.stderr.splitlines() if "required:" in line or "report:" in line
+    )
+    assert "smallest above 10% of full fine-tuning; chosen: " in choice
+    assert "results/sums/chosen/model/report.html; serve it: trimllm serve results/sums" in report
     return folder
 
 
@@ -81,17 +82,6 @@ def test_start_writes_a_commented_configuration_and_overwrites_nothing(
     assert line.startswith("error: own.yaml, sums.yaml exists; --force writes it anew")
 
 
-def test_tests_that_are_trained_on_are_refused(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(folder)
-    shutil.copyfile("sums.jsonl", "same.jsonl")
-    assert start("sums.jsonl", "--test", "same.jsonl", "--output", "other/own.yaml") == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert not Path("other").exists()
-    assert "120 of the 120 questions of sums.jsonl are in same.jsonl too (sums.jsonl:1 is" in line
-
-
 def test_labelled_texts_with_tests_of_their_own(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,12 +89,12 @@ def test_labelled_texts_with_tests_of_their_own(
     for name, first in (("mail", 0), ("mail_tests", 200)):
         rows = [
             {"text": f"Message {i} of the day.", "label": ["spam", "ham"][i % 2]}
-            for i in range(first, first + 90)
+            for i in range(first, first + 100)
         ]
         Path(f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert start("mail.jsonl", "--test", "mail_tests.jsonl", "--output", "mail/own.yaml") == 0
-    said = capsys.readouterr().out
-    assert "labels: ham 50%, spam 50%" in said and "next: snakemake --cores all" in said
+    output = capsys.readouterr().out
+    assert "labels: ham 50%, spam 50%" in output and "next: snakemake --cores all" in output
     domain = yaml.safe_load(Path("mail/mail.yaml").read_text())
     assert domain["sets"]["own"]["construct"]["labels"] == {"ham": "ham", "spam": "spam"}
     assert domain["tests"] == {"mail": {"set": "tests"}}

@@ -18,7 +18,7 @@ with Job(snakemake) as job:
     if measured := job.inputs.get("measured"):
         from trimllm_paper.own import card as own_card
 
-        card["measured"] = own_card.measured([*measured, *job.inputs["timings"]], recipe)
+        card["measured"] = own_card.measured(measured, job.inputs["timings"], recipe)
     export(
         job.checkpoint,
         job.wildcards["format"],

@@ -14,14 +14,13 @@ from statistics import fmean
 from typing import Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined
+from jinja2 import StrictUndefined, Template
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.names import GGUF_FAMILIES
 from trimllm.data import read_documents
-from trimllm.data.rows import MAX_FAILED
-from trimllm.exporting.formats import require_engine, split_variant
+from trimllm.exporting.formats import require_engine
 from trimllm_paper.config import load, read_yaml
 from trimllm_paper.config.load import PROJECT
 from trimllm_paper.config.models import Own
@@ -35,8 +34,8 @@ TEMPLATE = Path(look.__file__).with_name("own.yaml.jinja")
 RESERVED = re.compile(r"own|base|reference.*")
 """Names that mean something else below `results/`."""
 SET, TESTS = "own", "tests"
-KINDS = {"choices": "questions with choices", "labels": "labelled texts"}
-KINDS |= {"free": "questions with free answers", "messages": "conversations"}
+MEASURED = 500
+"""Documents whose mean length is taken for all."""
 
 
 def run(
@@ -51,36 +50,33 @@ def run(
 ) -> int:
     """Inspect data and model, write the configuration, print what would run."""
     required = requirements(want)
-    data = [look.look(one) for one in (file, test) if one]
-    check(data)
-    name = re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("-._") or "data"
+    data = look.look(file)
+    if (count := len(data.pool.items)) < plan.FEWEST:
+        needed = f"are too few; {plan.FEWEST} are needed"
+        raise UserError(f"{file}: {count} different documents {needed}")
+    name = models.as_name(file.stem, "data")
     name = f"{name}-data" if RESERVED.fullmatch(name) or f"{name}.yaml" == output.name else name
     targets = [output, output.with_name(f"{name}.yaml")]
     if not force and (there := [str(one) for one in targets if one.exists()]):
         raise UserError(f"{', '.join(there)} exists; --force writes it anew, --output elsewhere")
     base = models.look(model)
     format = format or ("gguf_q8_0" if base.family in GGUF_FAMILIES else "padded")
-    require_engine(format)
-    if split_variant(format)[0] == "gguf":
-        models.check_vocabulary(base)
-    spec, count = specification(name, data), data[0].documents
+    check_format(format, base)
     sizes = plan.sizes(count if test is None else round(count / (1 - plan.TESTED)), base.blocks)
-    report, lengths = prepare(spec, sizes, base.folder)
-    splits = {key: one["documents"] for key, one in report["splits"].items()}
-    spec["expected"] = {
-        **{"train": splits["train"], "test": splits[f"tests/{name}"]},
-        **{key: round(fmean(tokens)) for key, tokens in lengths.items()},
-    }
+    spec = domain(name, file, data, test)
+    report = prepare(spec, sizes, base.tokenizer)
+    if test and (tests := spec["expected"]["test"]) < (needed := plan.sizes(plan.FEWEST, 1).tests):
+        raise UserError(f"{test}: {tests} different documents are too few; {needed} are needed")
+    lines = data_lines(data, [file, test], report, spec["expected"]["trained"])
     size = f"{2 * base.blocks} sublayers, {base.parameters / 1e6:,.0f}M parameters"
-    lines = data_lines(data, report, lengths["trained"], name)
     lines.append(f"{base.label}: {base.family}, {base.blocks} blocks, {size}")
     print("\n".join(lines))
     snakefile = "" if Path("Snakefile").is_file() else f"--snakefile {PROJECT / 'Snakefile'} "
     command = f"snakemake --cores all {snakefile}own --configfile {output}"
     facts = {
         **{"model": base, "sizes": sizes, "required": required, "format": format, "domain": name},
-        **{"data": file.name, "train": splits["train"], "command": command, "report": lines},
-        **{"free": data[0].kind.free, "results": f"results/{name}"},
+        **{"data": file.name, "train": spec["expected"]["train"], "free": data.kind == "free"},
+        **{"results": f"results/{name}", "command": command, "report": lines},
     }
     texts, planned = render(facts, spec, output, minutes)
     for target, text in zip(targets, texts, strict=True):
@@ -88,12 +84,11 @@ def run(
         files.write_text(target, text)
     if planned.minutes > minutes:
         print(f"note: the smallest budget takes longer than {minutes:g} minutes")
-    spent = ", ".join(f"{part} {time:.0f}" for part, time in planned.parts.items())
     print(
         f"written: {targets[0]} and {targets[1]}\n"
         f"would run: {planned.jobs} jobs, about {planned.minutes:.0f} min, up to "
         f"{planned.mib / 1024:.1f} GiB of memory, {planned.gigabytes:.1f} GB on disk\n"
-        f"  minutes of work, two jobs side by side: {spent}\nnext: {command}"
+        f"next: {command}"
     )
     return 0
 
@@ -108,83 +103,69 @@ def requirements(want: Sequence[str]) -> dict[str, float]:
         raise UserError(f"--want {' '.join(want)}: give one or several of {keys}") from None
 
 
-def check(data: Sequence[DataFile]) -> None:
-    """Raise `UserError` for files of two kinds, too few documents, or a file of tests that shares
-    more than a few questions with the other; a few are left out of training."""
-    first, *tests = data
-    plan.check_enough(first.documents, first.path, train=True, test=not tests)
-    for other in tests:
-        plan.check_enough(other.documents, other.path, train=False, test=True)
-        if str(first.kind) != str(other.kind):
-            both = f"{first.path} has {first.kind}, {other.path} has {other.kind}"
-            raise UserError(f"{both}; both must agree")
-        train, tested = look.questions(first), look.questions(other)
-        shared = [question for question in train if question in tested]
-        if len(shared) > MAX_FAILED * len(train):
-            example = f"{train[shared[0]]} is {tested[shared[0]]}"
-            raise UserError(
-                f"{len(shared)} of the {len(train)} questions of {first.path} are in "
-                f"{other.path} too ({example}); take them out of one of the files"
-            )
+def check_format(format: str, model: models.Model) -> None:
+    """Raise `UserError` if the engine is not installed, or GGUF cannot hold the tokenizer."""
+    require_engine(format)
+    if format.startswith("gguf"):
+        from trimllm.exporting.gguf_file import vocabulary
+
+        try:
+            vocabulary(model.tokenizer, model.vocabulary)
+        except UserError as error:
+            raise UserError(f"{model.label}: {error}; take --format padded") from None
 
 
-def specification(name: str, data: Sequence[DataFile]) -> dict[str, Any]:
+def domain(name: str, file: Path, data: DataFile, test: Path | None) -> dict[str, Any]:
     """A domain's YAML that reads one file, which is split, or one to train on and one of tests."""
-    sets = {
-        key: {"from": [dict(one.source)], **data[0].spec}
-        for key, one in zip((SET, TESTS), data, strict=False)
-    }
-    tests = {name: {"set": TESTS if TESTS in sets else SET}}
-    head = {"label": data[0].path.name, "licence": "your own", "train": SET}
-    return {**head, "sets": sets, "tests": tests}
+    sets = {SET: {"from": [dict(data.source)], **data.spec}}
+    if test:
+        sets[TESTS] = {"from": [look.source_of(test)], **data.spec}
+    tests = {name: {"set": TESTS if test else SET}}
+    return {"label": file.name, "licence": "your own", "train": SET, "sets": sets, "tests": tests}
 
 
-def prepare(
-    spec: Mapping[str, Any], sizes: plan.Sizes, tokenizer_folder: Path
-) -> tuple[dict[str, Any], dict[str, list[int]]]:
-    """The report of preparing the documents, and tokens of some to train on: "tokens" with all
-    answers, as a scan packs them, "trained" with the right one."""
-    from trimllm.checkpoint.store import load_tokenizer
+def prepare(spec: dict[str, Any], sizes: plan.Sizes, tokenizer: Any) -> dict[str, Any]:
+    """The report of preparing the documents; sets `expected` of the domain: documents, and mean
+    tokens with all answers, as a scan packs them, and with the right one, as training does."""
     from trimllm.data.prepare import TRAIN, prepare
     from trimllm.score.encode import encode_document
 
     limits = {"test": sizes.tests, "held_back": sizes.held_back, "calibration": sizes.pool}
     with tempfile.TemporaryDirectory() as folder:
         report = prepare(spec, folder, seed=0, limits=limits)
-        documents = read_documents(Path(folder, f"{TRAIN}.jsonl"))
-    tokenizer = load_tokenizer(tokenizer_folder)
-    lengths: dict[str, list[int]] = {"tokens": [], "trained": []}
-    for one in documents[:500]:
-        row = encode_document(tokenizer, one)
-        lengths["tokens"].append(row.length)
-        lengths["trained"].append(len(row.prompt) + len(row.choices[one.answer]) - 1)
-    return report, lengths
+        documents = read_documents(Path(folder, f"{TRAIN}.jsonl"))[:MEASURED]
+    rows = [encode_document(tokenizer, one) for one in documents]
+    pairs = list(zip(rows, documents, strict=True))
+    spec["expected"] = {
+        "train": report["splits"][TRAIN]["documents"],
+        "test": sum(report["splits"][f"tests/{name}"]["documents"] for name in spec["tests"]),
+        "tokens": round(fmean(row.length for row in rows)),
+        "trained": round(fmean(len(r.prompt) + len(r.choices[d.answer]) - 1 for r, d in pairs)),
+    }
+    return report
 
 
 def data_lines(
-    data: Sequence[DataFile], report: Mapping[str, Any], trained: Sequence[int], name: str
+    data: DataFile, paths: Sequence[Path | None], report: Mapping[str, Any], trained: int
 ) -> list[str]:
     """A summary of the files."""
     lines = []
-    for one, prepared in zip(data, report["sets"].values(), strict=True):
-        lines.append(f"{one.path}: {one.rows:,} {KINDS[one.kind.name]} (fields {one.kind})")
-        if one.failed:
-            lines.append(f"  left out: {len(one.failed)} rows, the first {one.failed[0]}")
-        if count := prepared["duplicates_removed"]:
-            lines.append(f"  duplicates: {count}, left out")
-    answers = sorted(data[0].answers.items(), key=lambda one: (-one[1], one[0]))
-    if total := sum(data[0].answers.values()):
-        shares = ", ".join(f"{key[:20]} {count / total:.0%}" for key, count in answers[:8])
-        what = "labels" if data[0].kind.name == "labels" else "right answers by place"
-        lines.append(f"  {what}: {shares}{', ...' if len(answers) > 8 else ''}")
-    mean, longest = fmean(trained), max(trained)
-    lines.append(f"  tokens with the right answer: {mean:.0f} on average, at most {longest}")
-    splits = {key: one["documents"] for key, one in report["splits"].items()}
-    lines.append(
-        f"  splits: {splits['train']} to train, {splits['calibration']} to choose sublayers by, "
-        f"{splits['held_back']} held back to choose a model by, {splits[f'tests/{name}']} to test; "
-        "no question is in two of them"
-    )
+    for path, one in zip(paths, report["sets"].values(), strict=False):
+        rows = f"{one['rows_read']:,} {look.KINDS[data.kind]}"
+        lines.append(f"{path}: {rows} (fields {data.fields})")
+        if one["rows_failed"]:
+            first = one["rows_failed_examples"][0]
+            lines.append(f"  left out: {one['rows_failed']} rows, the first {first}")
+        if one["duplicates_removed"]:
+            lines.append(f"  duplicates: {one['duplicates_removed']}, left out")
+    if total := data.answers.total():
+        counts = sorted(data.answers.items(), key=lambda one: (-one[1], one[0]))
+        shares = ", ".join(f"{key[:20]} {count / total:.0%}" for key, count in counts[:8])
+        what = "labels" if data.kind == "label" else "right answers by place"
+        lines.append(f"  {what}: {shares}{', ...' if len(counts) > 8 else ''}")
+    splits = ", ".join(f"{one['documents']} {name}" for name, one in report["splits"].items())
+    lines.append(f"  tokens with the right answer: {trained} on average")
+    lines.append(f"  splits: {splits}; no question is in two of them")
     if leaked := report["train_documents_removed_as_test_documents"]:
         lines.append(f"  leaks: {leaked} documents to train on are tests too, left out")
     return lines
@@ -199,9 +180,8 @@ def render(
     """
     head = f"# How {facts['data']} is read; the project's config/README.md explains every key.\n"
     domain = head + yaml.safe_dump(dict(spec), sort_keys=False, allow_unicode=True)
-    page = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    page.filters["y"] = _inline
-    template = page.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
+    template = Template(TEMPLATE.read_text(encoding="utf-8"), **options)
 
     def text(documents: int, folder: Path) -> str:
         budget = {"documents": documents, "between": plan.between(documents)}
@@ -214,9 +194,3 @@ def render(
         jobs = pending(["own"], [trial], [])
         fitted = plan.fitted(jobs, load(read_yaml(trial), [trial]), facts["train"], minutes)
     return [text(fitted.documents, output.parent), domain], fitted
-
-
-def _inline(value: Any) -> str:
-    """A value as YAML in a line."""
-    flow = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1000)
-    return flow.removesuffix("\n").removesuffix("\n...")

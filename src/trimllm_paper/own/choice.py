@@ -40,8 +40,6 @@ def candidates(
             count where annealing has none.
         timings: of every trimmed checkpoint beside the fully fine-tuned one.
         format: of the export whose size counts.
-
-    Raises `UserError` for a model that has no export in the format.
     """
     from trimllm.exporting.run import expected_bytes  # needs torch
 
@@ -125,35 +123,31 @@ def nearest_trimmed(
     return min(trimmed, key=lambda each: sum(missed(each, candidates[0], required).values()))
 
 
-def in_words(required: Mapping[str, float]) -> str:
-    """Such as "smallest above 95% of full fine-tuning, at most 200 MB"."""
-    words = [WORDS[key].format(value) for key, value in required.items()]
-    return ", ".join(words if ABOVE in required else ["most accurate", *words])
-
-
 def measure(one: Candidate) -> str:
     """Name of the held-back metric."""
     return "probability of a right token" if one.free else "accuracy"
 
 
-def facts_in_words(one: Candidate, full: Candidate) -> str:
-    """Accuracy of a candidate against full fine-tuning's, size, speed."""
-    share = f"{100 * one.accuracy / full.accuracy:.0f}%" if full.accuracy else "(none right)"
-    accuracy = f"{share} of full fine-tuning's {measure(one)}"
-    return f"{accuracy}, {one.bytes / MB:.0f} MB, {one.tokens_per_second:.0f} tokens/s"
-
-
 def decide(candidates: Sequence[Candidate], required: Mapping[str, float]) -> dict[str, Any]:
     """Fields of `records.Choice`: recipe, what is missed, and both in one line."""
+    full = candidates[0]
     one, lacking = choose(candidates, required)
-    words = facts_in_words(one, candidates[0])
-    facts = f"{one.recipe} ({words}, by {one.documents} held-back documents)"
+    words = [WORDS[key].format(value) for key, value in required.items()]
+    wish = ", ".join(words if ABOVE in required else ["most accurate", *words])
+    facts = f"{_facts(one, full)} by {one.documents} held-back documents"
     result = f"chosen: {facts}"
     if lacking:
         names = {ABOVE: measure(one), SIZE: "size", SPEED: "speed"}
         short = ", ".join(f"{names[key]} by {share:.0%}" for key, share in lacking.items())
         result = f"no checkpoint meets it, nearest: {facts}; it misses {short}"
     if near := nearest_trimmed(candidates, one, required):
-        result += f"; nearest trimmed: {near.recipe} ({facts_in_words(near, candidates[0])})"
-    line = f"required: {in_words(required)}; {result}"
-    return {"recipe": one.recipe, "missed": lacking, "summary": line}
+        result += f"; nearest trimmed: {_facts(near, full)}"
+    return {"recipe": one.recipe, "missed": lacking, "summary": f"required: {wish}; {result}"}
+
+
+def _facts(one: Candidate, full: Candidate) -> str:
+    """A candidate's recipe, accuracy against full fine-tuning's, size and speed."""
+    share = f"{100 * one.accuracy / full.accuracy:.0f}%" if full.accuracy else "(none right)"
+    accuracy = f"{share} of full fine-tuning's {measure(one)}"
+    size, speed = f"{one.bytes / MB:.0f} MB", f"{one.tokens_per_second:.0f} tokens/s"
+    return f"{one.recipe} ({accuracy}, {size}, {speed})"

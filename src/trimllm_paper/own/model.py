@@ -25,7 +25,7 @@ Qwen2.5-Coder-0.5B ends below where it began."""
 
 @dataclass(frozen=True)
 class Model:
-    """A model as the configuration describes it, and the folder with its tokenizer."""
+    """A model as the configuration describes it, with its tokenizer."""
 
     name: str
     label: str
@@ -35,7 +35,8 @@ class Model:
     source: dict[str, str]
     base_model: str | None
     license: str | None
-    folder: Path
+    tokenizer: Any
+    vocabulary: int
 
     @property
     def learning_rate(self) -> float:
@@ -56,8 +57,7 @@ def look(name: str) -> Model:
     source = {"directory": name}
     if folder.is_dir():
         if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
-            gguf = " (a GGUF file is no checkpoint)" if any(folder.glob("*.gguf")) else ""
-            raise UserError(f"{folder} holds no weights: no safetensors file{gguf}")
+            raise UserError(f"{folder} holds no weights: no safetensors file (GGUF cannot be read)")
     elif folder.exists() or not HUB_ID.fullmatch(name):
         raise UserError(f"{name}: no such folder, and no OWNER/NAME of the hub")
     else:
@@ -66,91 +66,65 @@ def look(name: str) -> Model:
     if not (folder / "config.json").is_file():
         raise UserError(f"{name} holds no model: it has no config.json")
     family = _family(name, files.read_json(folder / "config.json"))
-    with _readable(
-        f"{name} has no tokenizer that can be read",
-        "; save it beside the model: tokenizer.save_pretrained(FOLDER)",
-    ):
-        from trimllm.checkpoint.store import load_tokenizer
+    from trimllm.checkpoint.store import load_tokenizer
 
-        load_tokenizer(folder)
-    with _readable(f"{name} cannot be built from its config.json"):
-        blocks, parameters = _size(folder)
-    slug = re.sub(r"[^a-z0-9._-]+", "-", Path(name).name.lower()).strip("-._") or "model"
-    label = Path(name).name or slug
-    return Model(slug, label, family, blocks, parameters, source, base, license, folder)
+    try:
+        tokenizer = load_tokenizer(folder)
+    except Exception as error:  # whatever transformers raises
+        raise UserError(
+            f"{name} has no tokenizer that can be read ({error}); save it beside the "
+            "model: tokenizer.save_pretrained(FOLDER)"
+        ) from None
+    blocks, parameters, vocabulary = _size(folder)
+    label = Path(name).name or "model"
+    about = source, base, license, tokenizer, vocabulary
+    return Model(as_name(label, "model"), label, family, blocks, parameters, *about)
+
+
+def as_name(text: str, default: str) -> str:
+    """A text as a name in paths."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._") or default
 
 
 @contextmanager
-def of_hub(absent: str) -> Iterator[None]:
+def hub_errors(absent: str) -> Iterator[None]:
     """Turn the errors of the hub's client into one line; `absent` says what is not there."""
     import httpx
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
     try:
         yield
-    except GatedRepoError:
-        name = absent.partition(":")[0]
-        raise UserError(
-            f"{name} is gated: accept its terms at https://huggingface.co/{name} and log in "
-            "(hf auth login)"
-        ) from None
-    except (OSError, ValueError, HfHubHTTPError, httpx.HTTPError) as error:
-        raise UserError(f"{absent}, or it cannot be reached ({_first_line(error)})") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
-@contextmanager
-def _readable(problem: str, remedy: str = "") -> Iterator[None]:
-    """Turn whatever transformers raises into one line."""
-    try:
-        yield
-    except Exception as error:
-        raise UserError(f"{problem} ({_first_line(error)}){remedy}") from None
+    except (OSError, ValueError, httpx.HTTPError) as error:
+        reason = str(error) or type(error).__name__
+        raise UserError(f"{absent}, or it cannot be reached ({reason})") from None
 
 
 def _fetch(name: str) -> tuple[Path, str, str | None]:
     """Folder with configuration and tokenizer of a hub model, its commit and its licence."""
     from huggingface_hub import HfApi, snapshot_download
 
-    with of_hub(f"{name}: the hub has no such model, it is private (hf auth login)"):
+    login = "it is private or gated (hf auth login)"
+    with hub_errors(f"{name}: the hub has no such model, {login}"):
         info = HfApi().model_info(name)
-        if info.gated:
-            HfApi().auth_check(name)
         folder = snapshot_download(name, revision=info.sha, allow_patterns=FETCHED)
-    license = (info.card_data.to_dict() if info.card_data else {}).get("license")
+    license = info.card_data.get("license") if info.card_data else None
     known = isinstance(license, str) and re.fullmatch("[a-z0-9][a-z0-9.-]*", license)
     return Path(folder), str(info.sha), license if known else None
 
 
 def _family(name: str, config: dict[str, Any]) -> str:
     kind = str(config.get("model_type"))
-    if kind.startswith("trimllm_"):
-        raise UserError(f"{name} is trimmed already; start from the model that it was made from")
+    if kind.startswith("trimllm_") or config.get("quantization_config"):
+        raise UserError(
+            f"{name} is trimmed or compressed; start from the model that it was made from"
+        )
     if kind not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise UserError(f"{name}: family {kind!r} cannot be trimmed (those of {known} can)")
-    if config.get("quantization_config"):
-        raise UserError(f"{name} is compressed; start from the model that it was made from")
     return kind
 
 
-def check_vocabulary(model: Model) -> None:
-    """Raise `UserError` for a tokenizer that a GGUF file cannot hold."""
-    from trimllm.checkpoint.store import load_tokenizer
-    from trimllm.exporting.gguf_file import vocabulary
-
-    size = files.read_json(model.folder / "config.json")["vocab_size"]
-    try:
-        vocabulary(load_tokenizer(model.folder), size)
-    except UserError as error:
-        raise UserError(f"{model.label}: {error}; take --format padded") from None
-
-
-def _size(folder: Path) -> tuple[int, int]:
-    """Blocks and parameters (tied ones once) by the configuration alone."""
+def _size(folder: Path) -> tuple[int, int, int]:
+    """Blocks, parameters (tied ones once) and tokens by the configuration alone."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -158,4 +132,5 @@ def _size(folder: Path) -> tuple[int, int]:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     model.tie_weights()
-    return config.num_hidden_layers, sum(one.numel() for one in model.parameters())
+    parameters = sum(one.numel() for one in model.parameters())
+    return config.num_hidden_layers, parameters, config.vocab_size

@@ -4,9 +4,8 @@ fits the time and this machine, by the pipeline's own plan."""
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
@@ -23,15 +22,8 @@ KEPT = (95, 90, 80, 70, 60, 50)
 """Percent of the sublayers of the checkpoints that one is chosen among."""
 EPOCHS = 10
 """Epochs of a chain, about; the first drops nothing."""
-LEVELS = (4096, 2048, 1024, 640, 512, 384, 256, 192, 128, 96, 64)
+MOST, LEAST = 4096, 64
 """Documents a pass of fine-tuning; a pass between drops takes half of them."""
-PARTS = {
-    "full_ft": "full fine-tuning",
-    "trim": "trimming",
-    "settle": "annealing the checkpoints",
-    "evaluate": "testing them",
-    "measure": "measuring their speed",
-}
 
 
 @dataclass(frozen=True)
@@ -48,7 +40,7 @@ class Sizes:
 
 
 def sizes(documents: int, blocks: int) -> Sizes:
-    """Sizes by the number of documents and the model's blocks."""
+    """Sizes by the number of documents, tests included, and the model's blocks."""
     tests = min(400, round(TESTED * documents))
     rest, units = documents - tests, 2 * blocks
     held_back, pool = min(200, int(HELD_BACK * rest)), min(192, int(POOL * rest))
@@ -60,34 +52,15 @@ def sizes(documents: int, blocks: int) -> Sizes:
     return Sizes(tests, held_back, pool, min(SCANNED, pool), step, kept, threads)
 
 
-def check_enough(documents: int, path: Path, *, train: bool, test: bool) -> None:
-    """Raise `UserError` for too few different documents.
-
-    Args:
-        train, test: whether the file is trained on, and whether tests are taken from it.
-    """
-    least = sizes(FEWEST, blocks=1)
-    training = FEWEST - least.tests - least.held_back - least.pool
-    parts = {"to test": least.tests} if test else {}
-    if train:
-        parts |= {"held back to choose a model by": least.held_back}
-        parts |= {"to choose sublayers by": least.pool, "to train": training}
-    if documents < (needed := sum(parts.values())):
-        needs = ", ".join(f"{count} {purpose}" for purpose, count in parts.items())
-        problem = f"{documents} different documents are too few; {needed} are needed: {needs}"
-        raise UserError(f"{path}: {problem}")
-
-
 @dataclass(frozen=True)
 class Plan:
-    """Documents a pass, jobs, minutes in all and by part, MiB of memory, GB on disk."""
+    """Documents a pass, jobs, minutes, MiB of memory, GB on disk."""
 
     documents: int
     jobs: int
     minutes: float
     mib: int
     gigabytes: float
-    parts: Mapping[str, float]
 
 
 def fitted(jobs: Sequence[Job], config: Any, documents: int, minutes: float) -> Plan:
@@ -97,11 +70,9 @@ def fitted(jobs: Sequence[Job], config: Any, documents: int, minutes: float) -> 
         jobs: that would run; they are the same for every budget.
         documents: to train on.
     """
-    levels = [level for level in LEVELS if level < 2 * documents] or [LEVELS[-1]]
-    for level in levels:
-        plan = planned(jobs, config, min(level, documents))
-        if plan.minutes <= minutes:
-            break
+    documents = min(MOST, documents)
+    while (plan := planned(jobs, config, documents)).minutes > minutes and documents > LEAST:
+        documents = max(LEAST, documents * 3 // 4)
     return plan
 
 
@@ -123,10 +94,9 @@ def planned(jobs: Sequence[Job], config: Any, documents: int) -> Plan:
         raise UserError(problem)
     at_once = 1 if run.resources.gpu else max(1, (os.cpu_count() or 1) // budget.compute.threads)
     memory = sorted((run.resources.mem_mb(*one) for one in run.work), reverse=True)
-    parts = dict.fromkeys(PARTS.values(), 0.0)
-    for (task, _), seconds in zip(run.work, run.seconds, strict=True):
-        if task in PARTS:
-            parts[PARTS[task]] += seconds / 60
-    minutes = run.wall_seconds(min(at_once, 2)) / 60 + parts[PARTS["measure"]]
     mib = min(sum(memory[:2]), memory_bytes() >> 20)
-    return Plan(documents, len(jobs) + 1, minutes, mib, run.disk_bytes(2) / 1e9, parts)
+    # Speed is measured while nothing else runs.
+    timed = zip(run.work, run.seconds, strict=True)
+    measuring = sum(seconds for (task, _), seconds in timed if task == "measure")
+    minutes = (run.wall_seconds(min(at_once, 2)) + measuring) / 60
+    return Plan(documents, len(jobs) + 1, minutes, mib, run.disk_bytes(2) / 1e9)

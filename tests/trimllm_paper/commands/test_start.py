@@ -1,4 +1,4 @@
-"""`trimllm start` on files as people have them: what it says and writes, on a tiny model."""
+"""`trimllm start` on files as people have them: what it prints and writes, on a tiny model."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Start = Callable[..., tuple[int, str, list[str]]]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tiny("llama", vocab_size=320, max_position_embeddings=1024)
+    small = tiny("llama", vocab_size=320, max_position_embeddings=1024)
     folder = tmp_path_factory.mktemp("start") / "model"
-    return trimllm.save(made, byte_tokenizer(), folder, dtype="float32")
+    return trimllm.save(small, byte_tokenizer(), folder, dtype="float32")
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def start(
 
     def run(*words: str) -> tuple[int, str, list[str]]:
         status = main(["start", *words, "--model", str(model), "--format", "padded"])
-        said = capsys.readouterr()
-        return status, said.out, said.err.splitlines()
+        output = capsys.readouterr()
+        return status, output.out, output.err.splitlines()
 
     return run
 
@@ -56,71 +56,57 @@ def write(name: str, rows: list[dict[str, Any]]) -> None:
     Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def test_too_few_rows_are_told_how_many_are_needed_and_why(start: Start) -> None:
+def test_too_few_rows_are_refused_and_nothing_is_written(start: Start) -> None:
     write("few.jsonl", sums(99) + sums(99)[:5])
     status, _, lines = start("few.jsonl")
     assert status == 1 and [path.name for path in Path().iterdir()] == ["few.jsonl"]
-    assert lines == [
-        "error: few.jsonl: 99 different documents are too few; 100 are needed: 15 to test, 12 held "
-        "back to choose a model by, 21 to choose sublayers by, 52 to train"
-    ]
+    assert lines == ["error: few.jsonl: 99 different documents are too few; 100 are needed"]
+    write("my.jsonl", sums(150)[20:])
     write("tests.jsonl", sums(10))
-    status, _, lines = start("few.jsonl", "--test", "tests.jsonl")
-    assert status == 1 and len(lines) == 1
-    told = "tests.jsonl: 10 different documents are too few; 15 are needed: 15 to test"
-    assert told in lines[0]
+    status, _, (line,) = start("my.jsonl", "--test", "tests.jsonl")
+    assert status == 1 and "tests.jsonl: 10 different documents are too few; 15 are" in line
+    write("tests.jsonl", sums(60))  # more than a few of them are trained on
+    status, _, (line,) = start("my.jsonl", "--test", "tests.jsonl")
+    assert status == 1 and "of the 130 documents of set own are test documents (my.json" in line
+    assert not Path("own.yaml").exists()
 
 
-def test_a_table_of_parquet_names_rows(start: Start) -> None:
-    rows = [*sums(110), {"question": "x", "choices": ["one", "two"], "answer": 7}]
-    parquet.write_table(pyarrow.Table.from_pylist(rows), "my.parquet")
-    status, said, _ = start("my.parquet")
-    assert status == 0 and "111 questions with choices" in said
-    assert "left out: 1 rows, the first my.parquet, row 111: answer 7 of 2 choices" in said
-
-
-def test_a_domain_says_what_a_scan_and_what_training_reads(start: Start) -> None:
+def test_a_table_of_parquet_names_rows_and_tokens_are_measured(start: Start) -> None:
     """A scan's row holds every answer behind the prompt, training's the right one alone."""
     rows = [
         {"question": f"Number {i:03}?", "choices": [f"is {i % 9}", "not that"], "answer": 0}
         for i in range(110)
     ]
-    write("my.jsonl", rows)
-    assert start("my.jsonl")[0] == 0
+    broken = {"question": "x", "choices": ["one", "two"], "answer": 7}
+    parquet.write_table(pyarrow.Table.from_pylist([*rows, broken]), "my.parquet")
+    status, output, _ = start("my.parquet")
+    assert status == 0 and "my.parquet: 111 questions with choices (fields question," in output
+    assert "left out: 1 rows, the first my.parquet, row 111 (answer 7 of 2 choices)" in output
     expected = yaml.safe_load(Path("my.yaml").read_text())["expected"]
     # The last token of an answer is predicted and not read.
     wrong = byte_tokenizer().encode(" not that", add_special_tokens=False)
     assert expected["tokens"] - expected["trained"] == len(wrong) - 1 > 0
-    write("my.jsonl", [{"question": row["question"], "answer": row["choices"][0]} for row in rows])
-    assert start("my.jsonl", "--force")[0] == 0
-    free = yaml.safe_load(Path("my.yaml").read_text())["expected"]
-    assert free["tokens"] == free["trained"]
 
 
 def test_a_data_set_of_the_hub_is_pinned(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    commit, asked = "c" * 40, []
+    commit, reads = "c" * 40, []
 
     def loaded(name: str, config: str | None, *, split: str, revision: str) -> list[dict[str, Any]]:
-        asked.append((name, split, revision))
+        reads.append((name, split, revision))
         return sums(110)
 
+    status, _, (line,) = start("owner/nothing")
+    assert status == 1 and "owner/nothing does not exist here, and the hub has no such" in line
     monkeypatch.setattr(hub.datasets, "load_dataset", loaded)
     monkeypatch.setattr(HfApi, "dataset_info", lambda self, name: SimpleNamespace(sha=commit))
-    status, said, _ = start("owner/sums:test")
-    assert status == 0 and "owner/sums:test: 110 questions with choices" in said
-    assert {*asked} == {("owner/sums", "test", commit)}
-    (how,) = yaml.safe_load(Path("sums-test.yaml").read_text())["sets"].values()
-    assert how["from"] == [{"hub": "owner/sums", "revision": commit, "split": "test"}]
-
-
-def test_a_data_set_that_is_nowhere_is_one_line(start: Start) -> None:
-    status, _, lines = start("owner/nothing")
-    assert status == 1 and len(lines) == 1
-    assert "owner/nothing does not exist here, and the hub has no such data set" in lines[0]
+    status, output, _ = start("owner/sums:test")
+    assert status == 0 and "owner/sums:test: 110 questions with choices" in output
+    assert {*reads} == {("owner/sums", "test", commit)}
+    (one,) = yaml.safe_load(Path("sums-test.yaml").read_text())["sets"].values()
+    assert one["from"] == [{"hub": "owner/sums", "revision": commit, "split": "test"}]
 
 
 @pytest.mark.parametrize("want", ["smallest", "above_percent=120", "megabytes=x", "speed=3"])
 def test_another_requirement_is_refused(start: Start, want: str) -> None:
-    write("my.jsonl", sums(110))
     status, _, (line,) = start("my.jsonl", "--want", want)
     assert status == 1 and "give one or several of above_percent=NUMBER, megabytes=" in line

@@ -1,4 +1,4 @@
-"""Which checkpoint is taken: against a search through all of them, and by hand."""
+"""Which checkpoint is chosen: against a search through all of them, and by hand."""
 
 from __future__ import annotations
 
@@ -32,25 +32,24 @@ wishes = st.dictionaries(
 
 
 @pytest.mark.parametrize(
-    "required, taken",
+    "required, chosen",
     [
         # The smallest above a share of full fine-tuning.
         *[({"above_percent": 95}, SMALL), ({"above_percent": 97}, FULL)],
         ({"above_percent": 70}, TINY),
-        # The most accurate, where no accuracy is wished for.
+        # The most accurate, where no accuracy is required.
         *[({"megabytes": 160}, SMALL), ({"tokens_per_second": 40}, TINY)],
         ({"megabytes": 300}, FULL),
     ],
 )
-def test_what_is_taken(required: dict[str, float], taken: Candidate) -> None:
-    assert choose(ALL, required) == (taken, {})
+def test_what_is_chosen(required: dict[str, float], chosen: Candidate) -> None:
+    assert choose(ALL, required) == (chosen, {})
 
 
-def test_what_cannot_be_met_is_said_with_the_nearest() -> None:
-    required = {"above_percent": 95, "megabytes": 140}
-    one, lacking = choose(ALL, required)
-    assert one == SMALL and set(lacking) == {"megabytes"}
-    line = decide(ALL, required)["summary"]
+def test_the_summary_names_what_is_missed_and_the_nearest() -> None:
+    choice = decide(ALL, {"above_percent": 95, "megabytes": 140})
+    assert choice["recipe"] == SMALL.recipe and set(choice["missed"]) == {"megabytes"}
+    line = choice["summary"]
     assert "no checkpoint meets it, nearest: trim_ours/drop_12" in line and "size by 7%" in line
     full = decide(ALL, {"above_percent": 97})["summary"]
     assert "chosen: full_ft" in full and "; nearest trimmed: trim_ours/drop_12 (96% of" in full
@@ -58,26 +57,26 @@ def test_what_cannot_be_met_is_said_with_the_nearest() -> None:
 
 @given(some, wishes)
 def test_it_is_what_a_search_finds(values: list[tuple[float, ...]], required: dict) -> None:
-    found = [candidate(f"c{number}", *each) for number, each in enumerate(values)]
-    one, lacking = choose(found, required)
-    assert lacking == missed(one, found[0], required)
+    every = [candidate(f"c{number}", *each) for number, each in enumerate(values)]
+    one, lacking = choose(every, required)
+    assert lacking == missed(one, every[0], required)
 
     def meets(c: Candidate) -> bool:
-        least = required.get("above_percent", 0) / 100 * found[0].accuracy
+        least = required.get("above_percent", 0) / 100 * every[0].accuracy
         return (
             c.accuracy >= (1 - 1e-9) * least
             and c.bytes <= (1 + 1e-9) * required.get("megabytes", 1e9) * 1e6
             and c.tokens_per_second >= (1 - 1e-9) * required.get("tokens_per_second", 0)
         )
 
-    met = [c for c in found if meets(c)]
+    met = [c for c in every if meets(c)]
     assert bool(met) == (not lacking)
     if met and "above_percent" in required:
         assert one.bytes == min(c.bytes for c in met)
     elif met:
         assert one.accuracy == max(c.accuracy for c in met)
     else:
-        nearest = min(sum(missed(c, found[0], required).values()) for c in found)
+        nearest = min(sum(missed(c, every[0], required).values()) for c in every)
         assert sum(lacking.values()) == nearest
 
 
@@ -89,8 +88,8 @@ def test_speed_is_that_of_one_moment(tmp_path: Path) -> None:
         files.add("trim_half/keep_40", 12.5, full=5.0, kept=18),
         files.add("trim_half/keep_30", 30.0, full=10.0, kept=14),
     ]
-    found = tokens_per_second(map(Throughput.read, timed))
-    assert found == pytest.approx(
+    speeds = tokens_per_second(map(Throughput.read, timed))
+    assert speeds == pytest.approx(
         {"full_ft": 10, "trim_half/keep_50": 20, "trim_half/keep_40": 25, "trim_half/keep_30": 30},
         rel=0.05,
     )

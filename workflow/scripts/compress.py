@@ -7,14 +7,16 @@ from trimllm_paper.job import Job
 with Job(snakemake) as job:
     from trimllm.checkpoint import load_tokenizer
     from trimllm.compress.methods import CompressSettings
-    from trimllm.compress.proof import answered
     from trimllm.compress.run import compress
+    from trimllm.score import texts_of
     from trimllm_paper.records import Compression
 
     params = job.params
     tokenizer = load_tokenizer(job.checkpoint, trust_remote_code=job.trusted)
-    calibration = answered(tokenizer, job.documents("train"), params["calibration"])
-    held_back = answered(tokenizer, job.documents("held_back"), params["held_back"])
+    calibration, held_back = (
+        list(dict.fromkeys(texts_of(tokenizer, job.documents(name))))[: params[key]]
+        for name, key in (("train", "calibration"), ("held_back", "held_back"))
+    )
     compress(
         job.wildcards["compressor"],
         job.checkpoint,

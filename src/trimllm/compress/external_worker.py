@@ -27,23 +27,18 @@ class Worker:
     Args:
         rows: calibration tokens, lists of ids of one length.
         output: an empty folder for the quantized weights and their config.json.
+        settings: `group_size`, `device` and `seed`.
     """
 
     def __init__(
-        self,
-        engine: str,
-        dense: str,
-        rows: list[list[int]],
-        output: str,
-        group_size: int,
-        device: str,
-        seed: int,
+        self, engine: str, dense: str, rows: list[list[int]], output: str, **settings: Any
     ) -> None:
-        torch.manual_seed(seed)
+        torch.manual_seed(settings["seed"])
         config = json.loads(Path(dense, "config.json").read_text())
-        model = load_dense(dense, config, device)
+        size, device = settings["group_size"], settings["device"]
         quantize = autoawq if engine == "autoawq" else auto_gptq
-        model, config["quantization_config"] = quantize(model, rows, group_size, device)
+        model = load_dense(dense, config, device)
+        model, config["quantization_config"] = quantize(model, rows, size, device)
         # The engines' own writers store an older config, and one of them a zero bias for every
         # layer.
         with safe_open(Path(dense, "model.safetensors"), "pt") as weights:

@@ -7,7 +7,7 @@ whole texts, where a broken checkpoint would not stand out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,10 @@ from trimllm.base.kernels import method_of
 from trimllm.base.precision import compute_dtype
 from trimllm.base.workers import environment, run_worker
 from trimllm.checkpoint import load
-from trimllm.data import Document
-from trimllm.score.encode import encode_pair, texts_of
+from trimllm.score.encode import encode_pair
 
 HeldBack = str | tuple[str, str]  # a text, or a prompt and the answer to it
 ScoredRow = tuple[list[int], int]  # token ids, and the place of the first one that is scored
-
-
-def answered(tokenizer: Any, documents: Iterable[Document], at_most: int) -> list[tuple[str, str]]:
-    """The first different documents, at most so many, as prompts with their right answers."""
-    return list(dict.fromkeys(texts_of(tokenizer, documents)))[:at_most]
 
 
 def scored_rows(tokenizer: Any, held_back: Sequence[HeldBack], max_tokens: int) -> list[ScoredRow]:

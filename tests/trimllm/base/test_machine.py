@@ -28,9 +28,7 @@ def test_facts_and_a_container_has_the_memory_of_its_limit(
     "name, device, slug",
     [
         ("NVIDIA A100-SXM4-80GB", "cuda", "a100"),
-        ("NVIDIA H100 80GB HBM3", "cuda", "h100"),
         ("NVIDIA GeForce RTX 3090 Ti", "cuda", "rtx3090-ti"),
-        ("NVIDIA RTX A1000 Laptop GPU", "cuda", "rtx-a1000-laptop-gpu"),
         ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "cuda", "a100-mig-1g"),
         ("AMD EPYC 7763 64-Core Processor", "cpu", "cpu-amd-epyc-7763-64-core"),
         ("Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz", "cpu", "cpu-intel-xeon-e5-2680-v4"),

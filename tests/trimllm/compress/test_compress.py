@@ -22,7 +22,6 @@ from trimllm.compress import engines, proof, run
 from trimllm.compress.engines import Compressed, CompressJob
 from trimllm.compress.methods import METHODS, CompressSettings, default_engine, require
 from trimllm.compress.run import compress
-from trimllm.data import Document
 from trimllm.sublayers import Unit, drop, units
 
 # First and last sublayer gone, attention and MLPs without their partner, an inner block gone.
@@ -226,5 +225,3 @@ def test_the_loss_is_that_of_the_answers() -> None:
         losses += [-float(scores[at - 1, ids[at]]) for at in range(first, len(ids))]
     assert len(losses) == 5
     assert proof.mean_loss(model, rows) == pytest.approx(sum(losses) / 5, rel=1e-5)
-    documents = [Document(f"question {n}", (" no", " yes"), 1) for n in (3, 1, 3, 2)]
-    assert proof.answered(tokenizer, documents, 2) == [(f"question {n}", " yes") for n in (3, 1)]

@@ -56,11 +56,10 @@ def test_every_round_decodes_what_generate_does(
     assert all(row.shape[1] == 1 and row.stride(0) == row.shape[2] for row in rows)
 
 
-@pytest.mark.parametrize("loop", [True, False])
-def test_a_checkpoint_by_the_loop_and_by_generate(tmp_path: Path, loop: bool) -> None:
+def test_a_checkpoint_is_timed_by_the_loop(tmp_path: Path) -> None:
     save(tiny("llama"), word_tokenizer(), tmp_path / "model")
     subject = Subject(checkpoint=str(tmp_path / "model"), dtype="float32")
-    worker = Worker(asdict(subject), 4, loop)
+    worker = Worker(asdict(subject), 4, loop=True)
     facts = worker.facts
     assert facts["precision"] == "float32" and facts["layers"] == ["Linear"]
     assert facts["units_kept"] == facts["units_total"] == 10 and facts["threads"] == 1

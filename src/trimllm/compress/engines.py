@@ -107,10 +107,10 @@ def external(job: CompressJob) -> Compressed:
     if settings.device == "cpu":  # the engines take a GPU wherever they see one
         variables["CUDA_VISIBLE_DEVICES"] = ""
     folders = {"dense": job.write(stock), "output": str(output)}
-    facts = {name: getattr(settings, name) for name in ("group_size", "device", "seed")}
+    options = {name: getattr(settings, name) for name in ("group_size", "device", "seed")}
     version = run_worker(
         Path(__file__).with_name("external_worker.py"),
-        {"engine": job.engine, "rows": job.rows()[:, 0].tolist(), **folders, **facts},
+        {"engine": job.engine, "rows": job.rows()[:, 0].tolist(), **folders, **options},
         name=job.engine,
         python=python_of(EXTERNAL[job.engine], "envs"),
         variables=variables,

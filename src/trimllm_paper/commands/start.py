@@ -51,7 +51,7 @@ def run(
     """Inspect data and model, write the configuration, print what would run."""
     required = requirements(want)
     data = look.look(file)
-    if (count := len(data.pool.items)) < plan.FEWEST:
+    if (count := len(data.pool.rows)) < plan.FEWEST:
         needed = f"are too few; {plan.FEWEST} are needed"
         raise UserError(f"{file}: {count} different documents {needed}")
     name = models.as_name(file.stem, "data")

@@ -77,7 +77,7 @@ WITH_CONTEXT = [row | {"context": "c"} for row in sums()]
 )
 def test_kinds_of_rows(tmp_path: Path, rows: list[Row], kind, fields, answers) -> None:
     data = look.look(write(tmp_path / "my.jsonl", [*rows, rows[0], {"n": "x"}]))
-    assert (data.kind, data.fields, len(data.pool.items)) == (kind, fields, 100)
+    assert (data.kind, data.fields, len(data.pool.rows)) == (kind, fields, 100)
     assert data.pool.report["rows_failed"] == data.pool.report["duplicates_removed"] == 1
     assert sum(data.answers.values()) == (101 if answers else 0) and {*data.answers} == {*answers}
     one = DocumentSet.model_validate({"from": [{"file": "my.jsonl"}], **data.spec})
@@ -89,7 +89,7 @@ def test_kinds_of_rows(tmp_path: Path, rows: list[Row], kind, fields, answers) -
 def test_of_many_labels_some_are_offered(tmp_path: Path) -> None:
     data = look.look(write(tmp_path / "my.jsonl", labels(120, classes=30)))
     assert len(data.spec["construct"]["labels"]) == 30
-    assert {len(item.document.choices) for item in data.pool.items} == {look.OFFERED}
+    assert {len(row.document.choices) for row in data.pool.rows} == {look.OFFERED}
 
 
 def test_a_table_of_commas(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
-from runs import ROOT, SMOKE, complaint, counts, environment, planned, snakemake
+from runs import ROOT, complaint, environment, planned, snakemake
 
 PAPER = ["table2", "table3", "table4", "table8"]
 ABLATION = "overlays/ablation.yaml"
@@ -61,42 +60,6 @@ def test_mistakes_are_one_line(
     changes = {key: json.dumps(value) for key, value in config.items()}
     assert message in complaint(snakemake(tmp_path, target, **changes))
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and "results" in path.parts]
-
-
-OUTER = """
-configfile: "outer.yaml"
-
-rule mine:
-    output: "mine.txt"
-    shell: "touch {{output}}"
-
-module trimllm:
-    snakefile: {snakefile!r}
-    config: config["trimllm"]
-
-use rule * from trimllm as trimllm_*
-"""
-
-
-def test_another_workflow_uses_this_one_as_a_module(tmp_path: Path) -> None:
-    """The same jobs under its names, and the same refusals."""
-
-    def dry_run(**changes: object) -> subprocess.CompletedProcess[str]:
-        config = yaml.safe_load(SMOKE.read_text()) | {"results": "results"} | changes
-        (tmp_path / "outer.yaml").write_text(yaml.safe_dump({"trimllm": config}))
-        text = OUTER.format(snakefile=str(ROOT / "workflow/Snakefile"))
-        (tmp_path / "Snakefile").write_text(text)
-        words = [sys.executable, "-m", "snakemake", "-n", "trimllm_table2", "--cores", "2"]
-        return subprocess.run(
-            words, capture_output=True, text=True, cwd=tmp_path, env=environment()
-        )
-
-    run = dry_run()
-    assert run.returncode == 0, run.stderr
-    jobs = counts(run.stdout + run.stderr)
-    assert jobs["trimllm_trim_epoch"] == 4 and jobs["trimllm_evaluate_sciq"] == 7
-    line = complaint(dry_run(evaluate={"documents": 0}))
-    assert "evaluate.documents = 0: " in line
 
 
 # Python runs a module of this name when it starts, in processes that these start, too.

@@ -28,7 +28,7 @@ def or_refuse(function):
     return result_or_exit
 
 
-CONFIG = or_refuse(configuration.load)(config, CONFIG_FILES)
+CONFIG = or_refuse(configuration.load)(config, workflow.configfiles)
 if KEPT := kept_runs.is_kept(CONFIG.results):
     or_refuse(checks.verify_reference)(CONFIG.results)
 config.update(CONFIG.model_dump(mode="json"))

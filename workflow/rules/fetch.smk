@@ -37,7 +37,6 @@ for domain in CONFIG.tested:
             tests=JOBS.tests(domain),
         log:
             log("prepare", domain),
-        threads: 1
         resources:
             mem_mb=2000,
             runtime=60,

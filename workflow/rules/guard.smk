@@ -1,24 +1,15 @@
 # All that looks at Snakemake's own objects. What a configuration, a result or a target makes wrong is
 # refused while the DAG is built, also in a dry run; what only jobs meet (memory, GPUs) at the start.
 
-from pathlib import Path
-
 from snakemake.io import IOFile
 
 from trimllm_paper import invocation, run_start
 from trimllm_paper.integrity import lineage
 from trimllm_paper.records import Choice
 
-DEFAULT_CONFIG = workflow.source_path("../../config/config.yaml")  # a copy in Snakemake's cache
 if not workflow.overwrite_configfiles:  # a file given by --configfile stands alone
 
-    configfile: DEFAULT_CONFIG
-
-
-CONFIG_FILES = [
-    invocation.DEFAULT if Path(file) == Path(DEFAULT_CONFIG) else Path(file)
-    for file in workflow.configfiles
-]
+    configfile: invocation.DEFAULT
 
 
 def is_remade(path, params):

@@ -14,22 +14,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from trimllm.base.errors import UserError
 from trimllm_paper import invocation
-
-FIRST_SEED = ("table1", "throughput", "table_engines", "report")
-"""First part of the names of targets and files that show the first seed alone."""
 
 
 def run(target: str, seeds: list[int], configfiles: list[Path], cores: str, rest: list[str]) -> int:
     """Run Snakemake (`rest`: its further arguments) under every other seed, then under the first
     one with all the others; the first failure ends it."""
-    if Path(target).name.startswith(FIRST_SEED):
-        raise UserError(
-            f"{target} shows one seed alone, so that training others would change nothing in it; "
-            "ask for one of table2 to table9, tables, figures or all, or for one seed: "
-            f"snakemake {target} --config seed={seeds[0]}"
-        )
     results = invocation.configuration(configfiles).get("results", "results")
     first, *others = dict.fromkeys(seeds)
     folders = {seed: (Path(results) / f"seed_{seed}").as_posix() for seed in others}

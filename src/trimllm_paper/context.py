@@ -60,11 +60,11 @@ class Context(BaseModel, frozen=True, extra="forbid"):
     def of(cls, config: Config, model: str | None = None) -> Context:
         """What a configuration shows; with `model` in the figures and claims of one."""
 
-        def domains(specs: dict[str, Any]) -> list[Domain]:
-            return [
+        def domains(specs: dict[str, Any]) -> tuple[Domain, ...]:
+            return tuple(
                 Domain(name=name, label=one.label, tasks=tuple(one.tests), stand_in=one.stand_in)
                 for name, one in specs.items()
-            ]
+            )
 
         fields = Model.model_fields.keys() - {"name"}
         shown: dict[str, Any] = {

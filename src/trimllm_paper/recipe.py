@@ -210,9 +210,12 @@ class Paths:
         return f"{self.results}/benchmarks/{'/'.join([rule, *parts])}.tsv"
 
 
-RESULTS = ("evaluation", "scan", "throughput", "engines", "export", "epoch", "training")
-RESULTS += ("compression", "manifest", "teacher", "chosen", "answers")
-_PATTERNS = {kind: re.compile(vars(Paths)[kind].pattern) for kind in RESULTS}
+NO_RESULTS = ("weights", "data", "tests", "table")
+_PATTERNS = {
+    kind: re.compile(form.pattern)
+    for kind, form in vars(Paths).items()
+    if isinstance(form, Form) and kind not in NO_RESULTS
+}
 ROOMS = ("eval", "scans", "throughput", "engines", "teachers", "models", "export", "chosen")
 """Folders of results."""
 

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trimllm.base.errors import UserError
 from trimllm.base.files import content_hash, write_json
@@ -31,8 +31,10 @@ def sealed(content: dict[str, Any]) -> dict[str, Any]:
     return content | {SEAL: content_hash(json.dumps(content, sort_keys=True, allow_nan=False))}
 
 
-class Part(BaseModel, extra="allow", frozen=True, allow_inf_nan=False):
+class Part(BaseModel):
     """A part of a record."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     @classmethod
     def parse(cls, content: Any, path: str | Path) -> Self:

@@ -34,13 +34,8 @@ Files = dict[str, list[str]]
 
 
 class Targets:
-    """Files of a configuration's run.
-
-    Args:
-        jobs: of the configuration.
-        hardware: name of the machine that measures throughput.
-        kept: the results are a kept run: what is absent is left out.
-    """
+    """Files of a configuration's run; `hardware` measures throughput. Of a kept run (`kept`) what
+    is absent is left out."""
 
     def __init__(self, jobs: Jobs, hardware: str, *, kept: bool = False) -> None:
         self.jobs, self.config, self.paths = jobs, jobs.config, jobs.paths
@@ -188,9 +183,7 @@ class Targets:
 
     def claims(self) -> Files:
         """Results that claims judge: all that tables and figures show; of all seeds but for speed.
-
-        Engines are measured for `table_engines` alone: a claim takes what there is.
-        """
+        Engines are measured for `table_engines` alone: a claim takes what there is."""
         answers = [f for model in self.main_models for f in self.accuracies(model)]
         answers += self.answers(["table3", "table6", "table4", "table5"])
         trainings = self.trainings(self.main_models, self.config.domain_specs)
@@ -223,8 +216,7 @@ class Targets:
         }
 
     def own_chosen(self, model: str, choice: Choice) -> Files:
-        """Answers of the chosen checkpoint and of those beside it, and its export. Beside a full
-        model stands the nearest trimmed one."""
+        """Answers of the chosen checkpoint and of those beside it, and its export."""
         near = nearest_trimmed(choice.candidates, choice.chosen, choice.required)
         compared = [PRETRAINED, FULL_FT, choice.recipe, *([near.recipe] if near else [])]
         answers = [self.paths.answers(model, one) for one in dict.fromkeys(compared)]

@@ -92,14 +92,9 @@ def read_yaml(path: str | Path) -> Any:
 
 
 def load(raw: dict[str, Any], files: Files) -> Config:
-    """Check a configuration and the domains that it names.
+    """Check a configuration that was read from files (later ones override) and the command line.
 
     Folders of domains and patterns are searched in the working directory, then in the project.
-
-    Args:
-        raw: what Snakemake read from files and the command line; not changed.
-        files: the files that it was read from, later ones override; named in errors.
-
     Raises `ConfigError` for the first mistake.
     """
     config = validated(Config, raw, files)

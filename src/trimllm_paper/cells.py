@@ -231,22 +231,21 @@ class _Builder:
         """Verdict on an accuracy that the paper prints. What a model specialized on another domain
         loses here is no specialization if it has lost its own domain, too."""
         row, printed = line.row, float(str(line.printed[column.key]))
-        before = self._baseline(line.block, PRETRAINED, column)
-        if not self.spec.trained:
-            theirs = (before, self._baseline(line.block, FULL_FT, column))
-            shape = verdict.relations(row.key, accuracy, printed, (base, full), theirs)
-        elif row.recipe == PRETRAINED:
-            shape = []
-        else:
+        before, shape = self._baseline(line.block, PRETRAINED, column), []
+        if row.recipe != PRETRAINED:
             shape = verdict.gain(accuracy, base, printed, before)
-            fallen = printed < before and row.trained != column.key and shape and shape[0].holds
-            if fallen and verdict.lost_at_home(accuracy, self.frame, self.context.domains):
-                lost = "it has lost its own domain: what it loses elsewhere is no specialization"
-                shape = [Relation(None, f"{lost}; {shape[0].text}")]
+        if not self.spec.trained and row.recipe not in BASELINES:
+            whole = self._baseline(line.block, FULL_FT, column)
+            shape += verdict.keeps(accuracy, full, printed, whole)
+        elsewhere = row.trained not in ("", column.key)
+        fallen = elsewhere and printed < before and shape and shape[0].holds
+        if fallen and verdict.lost_at_home(accuracy, self.frame, self.context.domains):
+            lost = "it has lost its own domain: what it loses elsewhere is no specialization"
+            shape = [Relation(None, f"{lost}; {shape[0].text}")]
         own = self._own(line.block) and not self.stand_ins[column.key]
         # A model that was specialized on another domain is not asked to know this one.
-        at_home = row.trained in ("", column.key) and row.key not in BASELINES
-        return verdict.judge(accuracy, printed, shape, own=own, preserves=full if at_home else None)
+        preserves = None if elsewhere or row.recipe in BASELINES else full
+        return verdict.judge(accuracy, printed, shape, own=own, preserves=preserves)
 
     def _difference(self, line: Line, column: Column) -> Cell | None:
         """Points over the first chain at the same kept fraction."""

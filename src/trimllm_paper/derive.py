@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean, stdev
 from typing import Any
@@ -250,42 +249,21 @@ def over(timing: Any, other: Any) -> Ratio:
 # ---- what a chain dropped ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Chain:
-    """One chain under one seed; `epochs` are rows of `Frame.epochs`, epoch 0 first. What all epochs
-    share (results, model, domain, name, step, seed, units_total, ...) is an attribute of it."""
-
-    epochs: tuple[Any, ...]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.epochs[0], name)
-
-    @property
-    def blocks(self) -> int:
-        """Decoder blocks of the untrimmed model."""
-        return self.units_total // 2
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Files of its epochs."""
-        return tuple(epoch.source for epoch in self.epochs)
-
-    @property
-    def halved(self) -> bool:
-        """Whether it dropped half of the sublayers, as far as whole epochs go."""
-        return bool(self.epochs[-1].dropped + self.step > self.units_total // 2)
-
-    def dropped(self, at_most: int | None = None) -> list[tuple[int, str]]:
-        """(block, kind) of the sublayers dropped, in order, of whole epochs up to `at_most`."""
-        until = (one for one in self.epochs if at_most is None or one.dropped <= at_most)
-        return [unit for one in until for unit in one.units_dropped]
+Chain = list[Any]
+"""Rows of `Frame.epochs` of one chain under one seed, epoch 0 first."""
 
 
 def chains(frame: Frame, **columns: Any) -> list[Chain]:
     """Chains, such as those of `model=`, `domain=` and `name=`; one for each seed."""
     one = ["results", "model", "domain", "name"]
-    runs = where(frame.epochs, **columns).groupby(one, sort=False)
-    return [Chain(tuple(rows(run))) for _, run in runs]
+    return [rows(run) for _, run in where(frame.epochs, **columns).groupby(one, sort=False)]
+
+
+def dropped(chain: Chain, at_most: int | None = None) -> list[tuple[int, str]]:
+    """(block, kind) of the sublayers dropped, in order, of whole epochs up to `at_most` (None: half
+    of all)."""
+    most = chain[0].units_total // 2 if at_most is None else at_most
+    return [unit for epoch in chain if epoch.dropped <= most for unit in epoch.units_dropped]
 
 
 # ---- training time -------------------------------------------------------------------------------

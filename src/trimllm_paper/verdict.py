@@ -127,23 +127,6 @@ def keeps(
     return reported
 
 
-def relations(
-    row: str,
-    measured: Accuracy,
-    published: float,
-    ours: Sequence[Accuracy | None],
-    theirs: Sequence[float],
-) -> list[Relation]:
-    """What the paper reports about a row of its main tables, relative to the baselines.
-
-    `ours` and `theirs` are Pretrained and Full-FT, measured (None: not run) and printed.
-    """
-    if row == PRETRAINED:
-        return []
-    gained = gain(measured, ours[0], published, theirs[0])
-    return gained + (keeps(measured, ours[1], published, theirs[1]) if row != FULL_FT else [])
-
-
 def collapsed(measured: Accuracy, full: Accuracy) -> bool:
     """Whether a model is at chance, and has surely lost most of what Full-FT has above it."""
     if measured.chance is None or not measured.at_chance or full.at_chance:

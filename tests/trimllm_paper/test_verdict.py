@@ -21,12 +21,13 @@ from trimllm_paper.verdict import (
     SEEN,
     UNDECIDED,
     all_of,
+    gain,
     judge,
     judge_ratio,
     judge_share,
     judge_size,
     judge_speed,
-    relations,
+    keeps,
 )
 
 
@@ -53,8 +54,10 @@ def verdict(
 ) -> str | None:
     """Verdict of a row, given measured and published accuracies by row."""
     found = {k: None if value is None else accuracy(value, n, chance) for k, value in ours.items()}
-    baselines = ([of["pretrained"], of["full_ft"]] for of in (found, theirs))
-    shape = relations(row, found[row], theirs[row], *baselines)
+    before, full = ((found[name], theirs[name]) for name in ("pretrained", "full_ft"))
+    shape = [] if row == "pretrained" else gain(found[row], before[0], theirs[row], before[1])
+    if row not in ("pretrained", "full_ft"):
+        shape += keeps(found[row], full[0], theirs[row], full[1])
     preserves = None if row in ("pretrained", "full_ft") else found["full_ft"]
     return judge(found[row], theirs[row], shape, own=own, preserves=preserves)[0]
 

@@ -134,7 +134,7 @@ def mlp_more_than_attention(evidence: Evidence) -> Finding:
     chains, missing = evidence.halved()
     if not chains:
         return Finding(missing=missing)
-    kinds = [[kind for _, kind in chain.dropped(chain.blocks)] for chain in chains]
+    kinds = [[kind for _, kind in derive.dropped(chain)] for chain in chains]
     share = Estimate.mean([100 * one.count("mlp") / len(one) for one in kinds], "chains")
     comparison = compare("MLPs", share, "% of the dropped sublayers", 50)
     return Finding([comparison], missing, evidence.context.own, pooled=True)
@@ -159,7 +159,7 @@ def _patterns(chains: Sequence[Chain]) -> list[Comparison]:
     (Jaccard); a value a domain. Without a second seed and domain there is nothing to compare."""
     sets: dict[str, list[set[tuple[int, str]]]] = {}
     for chain in chains:
-        sets.setdefault(chain.domain, []).append({*chain.dropped(chain.units_total // 2)})
+        sets.setdefault(chain[0].domain, []).append({*derive.dropped(chain)})
     gains = []
     for domain, own in sets.items():
         others = [one for name, each in sets.items() if name != domain for one in each]

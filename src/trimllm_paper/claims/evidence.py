@@ -179,5 +179,5 @@ class Evidence:
     def halved(self) -> tuple[list[Chain], list[str]]:
         """Chains of all domains and seeds that dropped half of the sublayers; what is missing."""
         every = derive.chains(self.frame, model=self.model, name=self.chain())
-        chains = [chain for chain in every if chain.halved]
-        return chains, self.lacking({one.domain for one in chains}, "the chain to half")
+        chains = [one for one in every if one[-1].dropped + one[-1].step > one[-1].units_total // 2]
+        return chains, self.lacking({one[0].domain for one in chains}, "the chain to half")

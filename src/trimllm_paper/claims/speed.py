@@ -160,7 +160,7 @@ def _shares_of_full_ft(evidence: Evidence) -> tuple[dict[str, dict[str, float]],
     context, frame, model = evidence.context, evidence.frame, evidence.model
     what = {"Sparse-FT": SPARSE_FT, "TrimLLM": evidence.chain()}
     chains = derive.chains(frame, model=model, name=evidence.chain())
-    epochs = min([EPOCHS, *(len(chain.epochs) for chain in chains)])
+    epochs = min([EPOCHS, *map(len, chains)])
     shares = {}
     for domain in () if context.lora else context.domains:  # adapters are no full fine-tuning
         place = (frame, model, domain.name)

@@ -31,7 +31,7 @@ from trimllm.base.errors import UserError
 from trimllm_paper import invocation, kept_runs
 from trimllm_paper.config.load import validated
 from trimllm_paper.config.models import Config
-from trimllm_paper.derive import Accuracy, chains
+from trimllm_paper.derive import Accuracy, chains, dropped
 from trimllm_paper.frames import Frame, frame, rows
 from trimllm_paper.recipe import keys_of, seed_folders
 
@@ -64,11 +64,12 @@ def compared(one: Accuracy, other: Accuracy) -> dict[str, Any]:
 def other_drops(one: Frame, other: Frame) -> Iterator[str]:
     """A line for each chain of both (first seed) that drops other sublayers in the second."""
     mine, theirs = (
-        {(c.model, c.domain, c.name): c for c in reversed(chains(run))} for run in (one, other)
+        {(c[0].model, c[0].domain, c[0].name): c for c in reversed(chains(run))}
+        for run in (one, other)
     )
     for key in sorted(mine.keys() & theirs.keys()):
-        last = min(chain[key].epochs[-1].dropped for chain in (mine, theirs))
-        pairs = list(zip(mine[key].dropped(last), theirs[key].dropped(last), strict=True))
+        last = min(chain[key][-1].dropped for chain in (mine, theirs))
+        pairs = list(zip(dropped(mine[key], last), dropped(theirs[key], last), strict=True))
         same = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
         if same < len(pairs):
             yield f"Chain {'/'.join(key)}: other sublayers after the first {same}"

@@ -21,13 +21,13 @@ from trimllm_paper.verdict import KEEPS
 def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw accuracy (%) against sublayers dropped (%); STEM.pdf and STEM.png."""
     beside, count = context.beside, len(context.domains)
-    rows = where(frame.evaluations, model=context.model.name)
-    notes = style.notes(context, rows.source, rows.seed)
-    notes += ["Bars and the grey band: intervals of 95% over documents and seeds."]
+    evaluations = [where(frame.evaluations, model=context.model.name)]
+    notes = ["Bars and the grey band: intervals of 95% over documents and seeds."]
     heading = f"{context.model.label}: accuracy as sublayers are dropped"
     size = (max(4.0, style.WIDTH * count / 5), 3.9)
     layout = {"sharex": True, "sharey": True}
-    with style.figure(stem, heading, size, (2, count), notes, **layout) as axes:
+    shape = (2, count)
+    with style.figure(stem, context, heading, evaluations, notes, size, shape, **layout) as axes:
         for (above, below), domain in zip(axes.T, context.domains, strict=True):
             _measured(above, frame, context, domain)
             _published(below, beside, domain)

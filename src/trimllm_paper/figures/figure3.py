@@ -10,7 +10,7 @@ from trimllm_paper import derive
 from trimllm_paper.context import Context
 from trimllm_paper.derive import Chain
 from trimllm_paper.figures import style
-from trimllm_paper.frames import Frame
+from trimllm_paper.frames import Frame, where
 
 PARTS = 6
 """Parts of the model's depth, a bar each."""
@@ -20,25 +20,25 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw percent dropped against depth by domain (columns) and recipe (rows)."""
     looks, domains = style.looks(context.recipes), context.domains
     every = derive.chains(frame, model=context.model.name)
-    sources = [source for chain in every for source in chain.sources]
-    notes = style.notes(context, sources, [chain.seed for chain in every])
-    notes += ["Of each sixth of the depth, how much was dropped until half of the sublayers were."]
+    epochs = where(frame.epochs, model=context.model.name)
+    notes = ["Of each sixth of the depth, how much was dropped until half of the sublayers were."]
     notes += ["Mean over seeds; in brackets sublayers dropped, attention + MLP."]
     heading = f"{context.model.label}: which sublayers are dropped"
     size = (max(4.0, style.WIDTH * len(domains) / 5), 0.9 + 1.55 * len(looks))
     shape, layout = (len(looks), len(domains)), {"sharex": True, "sharey": True}
-    with style.figure(stem, heading, size, shape, notes, **layout) as axes:
+    with style.figure(stem, context, heading, [epochs], notes, size, shape, **layout) as axes:
         for row, (name, look) in zip(axes, looks.items(), strict=True):
             row[0].set_ylabel(f"{look['label'].removeprefix('TrimLLM, ')}\ndropped (%)")
             for ax, domain in zip(row, domains, strict=True):
-                chains = [one for one in every if (one.name, one.domain) == (name, domain.name)]
+                place = (name, domain.name)
+                chains = [one for one in every if (one[0].name, one[0].domain) == place]
                 if not chains:
                     style.replace_axes(ax, "not run")
                     continue
                 for kind, offset in zip(style.KINDS, (-0.2, 0.2), strict=True):
                     places = [part + 0.5 + offset for part in range(PARTS)]
                     ax.bar(places, by_depth(chains, kind), width=0.4, **style.KINDS[kind])
-                gone = [[kind for _, kind in one.dropped(one.blocks)] for one in chains]
+                gone = [[kind for _, kind in derive.dropped(one)] for one in chains]
                 counts = [fmean(each.count(kind) for each in gone) for kind in style.KINDS]
                 ax.set_title(f"{style.title(domain)} ({counts[0]:.0f} + {counts[1]:.0f})")
                 ax.set_xticks([0, PARTS / 2, PARTS], ["first", "middle", "last"])
@@ -50,9 +50,9 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
 def by_depth(chains: Sequence[Chain], kind: str) -> list[float]:
     """Percent of the sublayers of a kind that were dropped, by part of the depth; mean over chains
     of one model."""
-    blocks = chains[0].blocks
+    blocks = chains[0][0].units_total // 2
     parts = [[b for b in range(blocks) if b * PARTS // blocks == part] for part in range(PARTS)]
-    gone = [{b for b, one in chain.dropped(blocks) if one == kind} for chain in chains]
+    gone = [{b for b, one in derive.dropped(chain) if one == kind} for chain in chains]
     return [
         100 * fmean(len(each & {*part}) / len(part) for each in gone) if part else 0.0
         for part in parts

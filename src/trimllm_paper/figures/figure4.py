@@ -27,14 +27,16 @@ EQUATIONS: tuple[tuple[str, int, float, style.Look], ...] = (
 def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw cost (epochs of full fine-tuning) against sublayers dropped (%)."""
     model = context.model.name
-    every = [one for one in derive.chains(frame, model=model) if one.name in context.recipes]
-    sources = [*where(frame.trainings, model=model).source, *(s for c in every for s in c.sources)]
-    notes = style.notes(context, sources, [chain.seed for chain in every])
-    notes += ["One epoch of full fine-tuning over as many tokens costs 1. Measured: wall clock,"]
-    notes += ["mean over domains and seeds; bars: smallest and largest domain. Our chains train an"]
-    notes += ["epoch before the first drop and one after the last; Eq. 5 and 6 end with it."]
+    epochs = where(frame.epochs, model=model)
+    shown = [epochs[epochs["name"].isin([*context.recipes])], where(frame.trainings, model=model)]
+    notes = [
+        "One epoch of full fine-tuning over as many tokens costs 1. Measured: wall clock,",
+        "mean over domains and seeds; bars: smallest and largest domain. Our chains train an",
+        "epoch before the first drop and one after the last; Eq. 5 and 6 end with it.",
+    ]
     heading = "Cost of training until a share of the sublayers is dropped"
-    with style.figure(stem, heading, (style.WIDTH, 3.4), (1, 2), notes, sharex=True) as axes:
+    size, layout = (style.WIDTH, 3.4), {"sharex": True}
+    with style.figure(stem, context, heading, shown, notes, size, (1, 2), **layout) as axes:
         left, right = axes[0]
         _formulas(left)
         costs = measured(frame, context)
@@ -87,15 +89,15 @@ def measured(frame: Frame, context: Context) -> Costs:
     Table 9. None where adapters stand in for it."""
     costs: Costs = {}
     chains = [] if context.lora else derive.chains(frame, model=context.model.name)
-    for chain in {(one.domain, one.name): one for one in chains}.values():
-        place = (frame, chain.model, chain.domain, chain.name)
-        for number, epoch in enumerate(chain.epochs, start=1):
+    for chain in {(one[0].domain, one[0].name): one for one in chains}.values():
+        for number, epoch in enumerate(chain, start=1):
+            place = (frame, epoch.model, epoch.domain, epoch.name)
             parts = [derive.shares_of_full_ft(*place, number, part) for part in ("train", "scan")]
             if not all(parts):
                 continue
             train, scan = (number / 100 * fmean(part) for part in parts)
-            dropped = 100 * epoch.dropped / chain.units_total
+            dropped = 100 * epoch.dropped / epoch.units_total
             for part, cost in (("training", train), ("with scans", train + scan)):
-                each = costs.setdefault((chain.name, part), {})
+                each = costs.setdefault((epoch.name, part), {})
                 each.setdefault(dropped, []).append(cost)
     return costs

@@ -7,7 +7,7 @@ marker and line too.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from trimllm_paper.config.models import RecipeEntry
 from trimllm_paper.context import Context, Domain
@@ -91,17 +92,20 @@ def looks(recipes: Mapping[str, RecipeEntry]) -> dict[str, Look]:
 @contextmanager
 def figure(
     stem: str | Path,
+    context: Context,
     title: str,
+    shown: Sequence[DataFrame],
+    notes: Sequence[str],
     size: tuple[float, float],
     shape: tuple[int, int],
-    notes: Sequence[str],
     legend: int = 3,
     **layout: Any,
 ) -> Iterator[Any]:
     """Axes (rows x columns) of a figure of `size` inches; writes STEM.pdf and STEM.png at the end.
 
     Args:
-        notes: sentences beneath the figure: where the numbers come from, what is missing.
+        shown: rows of the frames that it shows; the first one's seeds are named.
+        notes: sentences beneath the figure, below those on where the numbers come from.
         legend: columns of the legend under the title, in which every name stands once.
         layout: goes to `subplots`.
     """
@@ -115,7 +119,8 @@ def figure(
             named = dict(zip(names, handles, strict=True)) | named
         look = {"loc": "outside upper center", "ncols": legend, "title_fontsize": 9.5}
         drawn.legend(named.values(), named.keys(), title=title, **look)
-        lines = "\n".join(textwrap.wrap(" ".join(notes), int(size[0] * 19)))
+        text = " ".join([*_origin(context, shown), *notes])
+        lines = "\n".join(textwrap.wrap(text, int(size[0] * 19)))
         drawn.supxlabel(lines, x=0.01, ha="left", fontsize=6.5, color="#333333")
         Path(stem).parent.mkdir(parents=True, exist_ok=True)
         for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
@@ -138,10 +143,11 @@ def title(domain: Domain) -> str:
     return f"{domain.label}{'†' if domain.stand_in else ''}"
 
 
-def notes(context: Context, sources: Iterable[str], seeds: Iterable[int]) -> list[str]:
+def _origin(context: Context, shown: Sequence[DataFrame]) -> list[str]:
     """Where numbers come from, under which seeds, and what stands in for the paper's."""
-    lines, known = [f"{tier_note(sources)}."], sorted({*seeds})
-    lines += [f"Seeds: {', '.join(map(str, known))}."] if known else []
+    seeds = ", ".join(map(str, sorted({*shown[0].seed})))
+    lines = [f"{tier_note([source for rows in shown for source in rows.source])}."]
+    lines += [f"Seeds: {seeds}."] if seeds else []
     lines += [f"{context.named('Full-FT')}: adapters in its place."] if context.lora else []
     stand_ins = [one.stand_in for one in context.domains if one.stand_in]
     lines += [f"† {stand_ins[0] if len(stand_ins) == 1 else 'stand-in data'}."] if stand_ins else []

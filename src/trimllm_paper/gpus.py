@@ -135,6 +135,6 @@ def claim(count: int, folder: Path = LOCKS, wait: float = 1.0) -> list[str]:
                 _claimed.extend(mine.values())
                 os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
                 return [*mine]
-        for stream in mine.values():  # too few are free: let others have them
-            stream.close()
+        for held in mine.values():  # too few are free: let others have them
+            held.close()
         time.sleep(wait)

@@ -1,6 +1,5 @@
-# Accuracy by lm-eval. A rule for each domain that is tested on, since domains differ in their test
-# tasks: one job loads a checkpoint once and writes one file a task. {domain} is what the checkpoint
-# was trained on, for the most part the same.
+# Accuracy by lm-eval. One rule per tested domain, since domains differ in their test tasks: a job
+# loads a checkpoint once and writes one file per task. The checkpoint was trained on {domain}.
 
 for domain in CONFIG.tested:
 

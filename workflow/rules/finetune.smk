@@ -1,4 +1,4 @@
-# What is trained in one piece: the two baselines without trimming, and the droppings by rule.
+# Training in one job: full and sparse fine-tuning, and drops by rule.
 
 
 rule full_ft:
@@ -41,7 +41,7 @@ use rule full_ft as sparse_ft with:
         "fine-tune {wildcards.model} on {wildcards.domain}, the most important blocks"
 
 
-# Droppings by rule (Table 3): half of the blocks at once, then fine-tuning.
+# Drops by rule (Table 3): half of the blocks at once, then fine-tuning.
 use rule full_ft as drop_at_once with:
     input:
         unpack(inputs(training.drop_at_once)),
@@ -61,7 +61,7 @@ use rule full_ft as drop_at_once with:
         "drop {wildcards.drop} sublayers of {wildcards.model} at once ({wildcards.by}), fine-tune on {wildcards.domain}"
 
 
-# What recipes with a teacher learn from, beside the answers: once a document.
+# The teacher: its predictions on each training document, computed once.
 rule teach:
     input:
         unpack(inputs(training.teach)),

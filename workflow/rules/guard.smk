@@ -1,5 +1,5 @@
-# All that looks at Snakemake's own objects. What a configuration, a result or a target makes wrong is
-# refused while the DAG is built, also in a dry run; what only jobs meet (memory, GPUs) at the start.
+# Everything that reads Snakemake's own objects. A wrong configuration, result or target is refused
+# while the DAG is built, also in a dry run; a lack of memory or GPUs when the run starts.
 
 from snakemake.io import IOFile
 
@@ -19,7 +19,7 @@ def is_remade(path, params):
 
 
 def refuse_foreign(rule, job):
-    """Results that lie there must be this run's own, unless they are made anew or accepted."""
+    """Refuse existing results of another run, unless they are remade or accepted (`--touch`)."""
     settings = workflow.dag_settings
     forced = {*settings.forcerun, *(settings.targets if settings.forcetargets else ())}
     is_forced = settings.forceall or any(name.startswith(rule) for name in forced)

@@ -1,5 +1,4 @@
-# The scan of the untrained model: it chooses the blocks of every sparse update in a domain, whatever
-# the criterion and the ratio, so it is made once.
+# The scan of the pretrained model chooses the blocks of every sparse update in a domain.
 
 
 rule scan:

@@ -1,4 +1,4 @@
-# What a person asks for by name; tables have targets of their own (rules/tables.smk).
+# Targets by name; each table has its own (rules/tables.smk).
 
 from trimllm_paper.figures import FIGURES
 

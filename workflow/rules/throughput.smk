@@ -1,6 +1,6 @@
-# Speed and memory, of checkpoints and shapes in PyTorch, and of full and trimmed models in the engines
-# that people run them in. A measurement takes every core, after everything that others wait for, and
-# is made on this machine only: files of other machines are copied into <results>/throughput/.
+# Speed and memory of checkpoints and shapes in PyTorch, and of full and trimmed models in engines. A
+# measurement takes every core of this machine, after jobs that others wait for; copy the files of
+# other machines into <results>/throughput/.
 
 from trimllm.exporting.formats import ENGINES
 

@@ -1,6 +1,6 @@
-# The chain: start -> state_00 -> ... -> state_KK, one job an epoch, resumable after each. Beside it
-# every state that is evaluated is settled and rounded, to drop_KK. States go when nothing needs them
-# any more; weights are kept of what is evaluated, and the record of every epoch always.
+# The chain: start -> state_00 -> ... -> state_KK, one job per epoch. Each state that is evaluated is
+# annealed and rounded to drop_KK. States are removed when no job needs them; evaluated checkpoints
+# keep their weights, every epoch its record.
 
 STATES = str if CONFIG.trim.keep_checkpoints else temp
 
@@ -14,7 +14,7 @@ rule trim_epoch:
         log("trim_epoch", "{model}", "{domain}", EPOCH),
     benchmark:
         PATHS.job_times("trim_epoch", "{model}", "{domain}", EPOCH)
-    # A chain is the longest way through the DAG: its next epoch goes before anything else.
+    # A chain is the longest path through the DAG: its next epoch runs first.
     priority: 20
     threads: threads("trim")
     resources:
@@ -36,7 +36,7 @@ rule settle:
         log("settle", "{model}", "{domain}", EPOCH),
     benchmark:
         PATHS.job_times("settle", "{model}", "{domain}", EPOCH)
-    # The states that it needs stay until it is done.
+    # States stay on disk until it is done.
     priority: 10
     threads: threads("settle")
     resources:

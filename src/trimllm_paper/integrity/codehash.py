@@ -19,7 +19,8 @@ SOURCE = Path(__file__).parents[2]
 P, BASE = "trimllm_paper", "trimllm/base/*.py"
 MODEL = (
     f"{BASE} trimllm/sublayers/*.py trimllm/checkpoint/*.py trimllm/data/__init__.py "
-    f"trimllm/data/document.py trimllm/train/batching.py {P}/job.py {P}/gpus.py"
+    f"trimllm/data/document.py trimllm/train/batching.py trimllm/train/settings.py {P}/job.py "
+    f"{P}/gpus.py"
 )
 SCORING = f"{MODEL} trimllm/score/*.py"
 COMPRESS, SCAN = "trimllm/compress/*.py", "trimllm/scanning/*.py"

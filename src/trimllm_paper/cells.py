@@ -316,7 +316,7 @@ class _Builder:
             if timing.compressor and line.block.own_speed:
                 result, why = verdict.judge_size(value, printed, own=True)
         elif line.block.own_speed:
-            result, why = verdict.judge_speed(value, printed)
+            result, why = verdict.judge_speed(value, float(printed))
         elif "baseline" in timing.content:
             paper = float(str(line.printed["speedup"]))
             result, why = verdict.judge_ratio(derive.speedup(timing), paper)
@@ -336,7 +336,7 @@ class _Builder:
         if not (trimmed.in_turn and timing.in_turn):
             why = APART
         elif printed is not None and line.block.own_speed:
-            result, why = verdict.judge_speed(ratio[0], printed)
+            result, why = verdict.judge_speed(ratio[0], float(printed))
         elif printed is not None:
             result, why = verdict.judge_ratio(ratio, float(printed))
         return Cell(*ratio, verdict=result, why=why, sources=(trimmed.source, timing.source))

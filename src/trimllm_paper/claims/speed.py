@@ -90,7 +90,9 @@ def every_engine(evidence: Evidence) -> Finding:
     for (hardware, format), group in trimmed.groupby(["hardware", "format"], sort=False):
         for row in rows(derive.near(group, 50))[:1]:
             engines.setdefault(hardware, set()).add(row.engine)
-            share = [row.share_decode / row.speedup * x for x in speedup(row)]
+            ratio, low, high = speedup(row)
+            part = row.share_decode / ratio
+            share = (part * ratio, part * low, part * high)
             name, unit = f"{hardware}/{format}", "% of the predicted speedup"
             comparisons.append(compare(name, Estimate.rounds(share, row), unit, OF_PREDICTED))
     # Of the paper's model on its GPUs: all of them are needed, and no others count.

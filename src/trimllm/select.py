@@ -80,8 +80,6 @@ class Selection:
 
     dropped: tuple[Unit, ...] = ()  # the first choice first
     ties: int | None = None  # candidates whose first number is that of the last sublayer dropped
-    ties_attention: int | None = None  # of these
-    ties_mlp: int | None = None
     margin: float | None = None  # first number of the best sublayer kept, minus that of the last
 
 
@@ -95,14 +93,8 @@ def choose(scan: Scan, name: str, count: int) -> Selection:
             f"cannot drop {count} of {len(ranked)} sublayers; drop and keep at least one"
         )
     last = scores[ranked[count - 1]][0]
-    tied = [unit.kind for unit in ranked if scores[unit][0] == last]
-    return Selection(
-        dropped=tuple(ranked[:count]),
-        ties=len(tied),
-        ties_attention=tied.count("attention"),
-        ties_mlp=tied.count("mlp"),
-        margin=scores[ranked[count]][0] - last,
-    )
+    ties = sum(score[0] == last for score in scores.values())
+    return Selection(tuple(ranked[:count]), ties, scores[ranked[count]][0] - last)
 
 
 def choose_by_rule(rule: str, present: Sequence[Unit], count: int, seed: int = 0) -> Selection:

@@ -103,7 +103,6 @@ def run_pass(
     ready.model.eval()
     return PassRecord(
         loss=_mean(losses),
-        loss_last_quarter=_mean(losses[-max(1, len(losses) // 4) :]),
         steps=len(steps),
         documents=len(documents),
         tokens=sum(example.length for example in examples),

@@ -115,13 +115,10 @@ def unit_linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
 
 def size_of(model: nn.Module) -> dict[str, int]:
     """Units and parameters that a model has left, for its record."""
-    left = units(model)
     return {
-        "units_left": len(left),
+        "units_left": len(units(model)),
         "units_total": original_units(model),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "attention_left": sum(unit.kind == "attention" for unit in left),
-        "mlp_left": sum(unit.kind == "mlp" for unit in left),
     }
 
 

@@ -63,7 +63,6 @@ class PassRecord:
     # Mean over the answers' tokens of what is minimized, nats: cross entropy, with a teacher its
     # part too. None without documents.
     loss: float | None = None
-    loss_last_quarter: float | None = None  # the same over the last quarter of the steps
     steps: int = 0
     documents: int = 0
     tokens: int = 0  # without padding

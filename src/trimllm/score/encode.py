@@ -7,7 +7,7 @@ not when documents are prepared, because only here the tokenizer is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -68,10 +68,8 @@ def texts_of(tokenizer: Any, documents: Iterable[Document]) -> list[tuple[str, s
     return [(document.prompt, document.choices[document.answer]) for document in shown]
 
 
-def encode_document(
-    tokenizer: Any, document: Document, choices: Sequence[int] | None = None
-) -> Row:
-    """A document, with all choices or some (by index), in tokens.
+def encode_document(tokenizer: Any, document: Document) -> Row:
+    """A document in tokens.
 
     A free answer ends with the EOS token, so that training teaches where to stop.
 
@@ -79,8 +77,7 @@ def encode_document(
         UserError: a choice has no token of its own.
     """
     document = rendered(tokenizer, document)
-    texts = [document.choices[at] for at in choices] if choices else document.choices
-    pairs = [encode_pair(tokenizer, document.prompt, text) for text in texts]
+    pairs = [encode_pair(tokenizer, document.prompt, choice) for choice in document.choices]
     if not all(tokens for _, tokens in pairs):
         raise UserError(f"a choice of the document {document.prompt[:60]!r} has no tokens")
     end = tokenizer.eos_token_id

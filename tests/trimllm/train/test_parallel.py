@@ -41,7 +41,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     # gradients as small as AdamW's epsilon move weights by their size, so that clipping shows
     "clipped": ({"clip": 1e-7}, {}, {}),
     "rounded": ({"dtype": "bfloat16", "learning_rate": 1e-9}, {"trainable": [0, 2]}, {}),
-    "taught": ({"kl": 0.5, "hidden": 4.0}, {}, {"teacher": "teacher.safetensors"}),
+    "taught": (
+        {"kl": 0.5, "hidden": 4.0, "choice_kl": 1.0, "choice_loss": 0.5},
+        {},
+        {"teacher": "teacher.safetensors"},
+    ),
     # The first pass of three is the one that is kept.
     "judged": (
         {"learning_rate": 1e-2, "schedule": "epoch"},

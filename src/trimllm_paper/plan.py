@@ -18,7 +18,8 @@ from trimllm_paper.resources import GIB, MIB, SLOW_START, TRAINING, Resources, s
 
 # Environment variable: a file to which the logger of a dry run writes a JSON line for each job.
 PLAN = "TRIMLLM_PLAN"
-STAY = ("fetch_model", "full_ft", "sparse_ft", "settle_kept")  # rules whose checkpoints stay
+# Rules whose checkpoints stay.
+STAY = ("fetch_model", "full_ft", "full_ft_choices", "sparse_ft", "settle_kept")
 COPIES = {**dict.fromkeys(TRAINING, 2), "fetch": 1, "compress": 1}  # while a job runs
 SAFE = 0.75  # share of a cluster's longest time that a job may be expected to take
 SECONDS: dict[int, float] = {}  # expected, of each job of this process's run, by its number

@@ -1,6 +1,7 @@
 """Recipes (how a checkpoint came to be) and the paths of all results.
 
-    pretrained | full_ft | sparse_ft | trim_NAME/drop_KK      trained weights
+    pretrained | full_ft | full_ft_choices | sparse_ft        trained weights
+    trim_NAME/drop_KK                                         the same, trimmed
     trim_NAME/state_KK                                        the same, before annealing
     full | trim_PATTERN/keep_PERCENT                          shapes with random weights
     RECIPE+COMPRESSOR                                         any of these, compressed
@@ -24,10 +25,11 @@ from trimllm.base.kept import epochs_for
 from trimllm_paper import kept_runs
 
 PRETRAINED, FULL_FT, SPARSE_FT, FULL = "pretrained", "full_ft", "sparse_ft", "full"
+FULL_FT_CHOICES = "full_ft_choices"  # full_ft, taught to tell choices apart
 # Regular expressions of names and recipes.
 NAME, COMPRESSOR = r"[a-z][a-z0-9_]*(?:\.[0-9]+)?", r"[a-z][a-z0-9_]*"
 _TRIMMED = rf"trim_{NAME}/(?:(?:drop|state)_[0-9][0-9]+|keep_[0-9.]+)"
-DENSE = rf"(?:{PRETRAINED}|{FULL_FT}|{SPARSE_FT}|{FULL}|{_TRIMMED})"
+DENSE = rf"(?:{PRETRAINED}|{FULL_FT}|{FULL_FT_CHOICES}|{SPARSE_FT}|{FULL}|{_TRIMMED})"
 ANY = rf"{DENSE}(?:\+{COMPRESSOR})?"
 # Recipes with wildcards in braces, for rules.
 EPOCH, STATE = "trim_{name}/drop_{drop}", "trim_{name}/state_{drop}"
@@ -38,7 +40,7 @@ AT_ONCE, COMPRESSED = "trim_{by}/drop_{drop}", "{dense}+{compressor}"
 class Recipe:
     """One recipe."""
 
-    base: str  # "pretrained", "full_ft", "sparse_ft", "full" or "trim"
+    base: str  # "trim", or the name of what is not trimmed
     name: str | None = None  # of a trimmed one: entry of `recipes`, derived name, rule, pattern
     drop: str | None = None  # sublayers dropped so far, with leading zeros
     keep: str | None = None  # percent of the sublayers that a trimmed shape keeps
@@ -193,7 +195,7 @@ class Paths:
     training = Form(f"{_CHECKPOINT}/training.json")
     epoch = Form(f"{_CHECKPOINT}/epoch.json")
     compression = Form(f"{_CHECKPOINT}/compression.json")
-    teacher = Form("teachers/{model}/{domain}.safetensors")
+    teacher = Form("teachers/{model}/{domain}/{recipe}.safetensors")
     evaluation = Form("eval/{model}/{domain}/{recipe}/{task}.json")
     scan = Form("scans/{model}/{domain}.json")
     throughput = Form("throughput/{hardware}/{model}/{recipe}.json")

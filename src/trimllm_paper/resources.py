@@ -26,6 +26,7 @@ from trimllm_paper.shapes import RANDOM
 MIB, GIB = 1 << 20, 1 << 30
 TASKS = {
     **{name: name for name in ("scan", "full_ft", "sparse_ft", "teach", "settle", "compress")},
+    "full_ft_choices": "full_ft",
     **{name: name for name in ("measure", "export", "answers")},
     **{"fetch_model": "fetch", "trim_epoch": "trim", "drop_at_once": "sparse_ft"},
     **{"settle_kept": "settle", "engines": "measure"},

@@ -17,7 +17,7 @@ from trimllm.base.names import PAPER_CRITERIA, RULES
 from trimllm.exporting.formats import COMPRESSED, FORMATS
 from trimllm_paper import published
 from trimllm_paper.context import FULL, Context, Domain, Model
-from trimllm_paper.recipe import FULL_FT, keys_of
+from trimllm_paper.recipe import FULL_FT, FULL_FT_CHOICES, keys_of
 from trimllm_paper.specification import (
     ABOUT_PREDICTED,
     ABOUT_SIZES,
@@ -185,6 +185,9 @@ def _specialized(
     for name, k in product(context.other_chains, percents):
         section = f"{OURS}: recipe {name}, criterion {context.recipes[name].criterion}"
         rows.append(_trimllm([name], k, f"_{name}", section=section))
+    if FULL_FT_CHOICES in {context.recipes[name].start for name in context.chains}:
+        section = f"{OURS}: full fine-tuning that goes on with all choices taught"
+        rows.append(Row(FULL_FT_CHOICES, "Full-FT (choices)", FULL_FT_CHOICES, section=section))
     more = [c for c in COMPRESSORS if c in context.compress.methods and c not in compressors]
     rows += _compressed(*more, section=f"{OURS}: compressors that its table does not have")
     # Without a model the table is the paper's alone, on its own data.

@@ -25,7 +25,8 @@ EVERY: dict[str, tuple[Any, dict[str, str]]] = {
     "at_once": (training.drop_at_once, CHAIN | {"by": "bottom", "drop": "30"}),
     "epoch": (training.trim_epoch, CHAIN | {"name": "paper", "drop": "30"}),
     "settled": (training.settle, CHAIN | {"name": "paper", "drop": "30"}),
-    "teacher": (training.teach, CHAIN),
+    "choices": (training.full_ft_choices, CHAIN),
+    "teacher": (training.teach, CHAIN | {"recipe": "full_ft"}),
     "compression": (measuring.compress, CHAIN | {"dense": "full_ft", "compressor": "gptq_int4"}),
     "evaluation": (measuring.evaluate, CHAIN | {"recipe": "trim_paper/drop_30", "tested": "sciq"}),
     "timing": (measuring.measure, {"hardware": "here", "model": MODEL, "recipe": "full_ft"}),
@@ -35,7 +36,7 @@ EVERY: dict[str, tuple[Any, dict[str, str]]] = {
     ),
     "engine": (measuring.engines, {"hardware": "here", "model": MODEL, "engine": "transformers"}),
 }
-TRAINED = {"full_ft", "sparse_ft", "at_once", "epoch", "settled"}
+TRAINED = {"full_ft", "choices", "sparse_ft", "at_once", "epoch", "settled"}
 RELABELLED = read_yaml(ROOT / "config/smoke.yaml")["models"][MODEL] | {"label": "another name"}
 PAPER = {"criterion": "both", "ratio": 0.25, "step": 15, "settle": 1}
 
@@ -58,14 +59,15 @@ def hashes(config: Config) -> dict[str, str]:
 @pytest.mark.parametrize(
     "changes, touched",
     [
-        ({"finetune": {"epochs": 2}}, {"full_ft", "sparse_ft"}),
-        ({"finetune": {"patience": 2}}, {"full_ft", "sparse_ft", "at_once", "settled"}),
+        ({"finetune": {"epochs": 2}}, {"full_ft", "choices", "sparse_ft"}),
+        ({"finetune": {"choice_loss": 2}}, {"choices"}),
+        ({"finetune": {"patience": 2}}, TRAINED - {"epoch"}),
         ({"finetune": {"optimizer": "adamw_8bit"}}, TRAINED),
         # Adapters take the place of full fine-tuning alone, and where memory goes changes nothing.
-        ({"finetune": {"lora": {}}}, {"full_ft"}),
+        ({"finetune": {"lora": {}}}, {"full_ft", "choices"}),
         ({"compute": {"gradient_checkpointing": True}}, set()),
         # What an epoch takes of the training documents changes no prepared data.
-        ({"finetune": {"documents": 7}}, {"full_ft", "sparse_ft", "settled"}),
+        ({"finetune": {"documents": 7}}, TRAINED - {"epoch", "at_once"}),
         ({"trim": {"documents": 7}}, {"at_once", "epoch"}),
         ({"finetune": {"held_back_documents": 9}}, {"prepare"}),
         # A shorter chain has the same epochs, unless the learning rate decays over all of them.
@@ -161,7 +163,7 @@ def test_a_chain_may_start_from_full_fine_tuning_and_learn_from_it() -> None:
     jobs = Jobs(smoke(recipes={"mine": entry}))
     first = jobs.of(training.trim_epoch, **CHAIN, name="mine", drop="00")
     assert first.inputs["manifest"].endswith("sciq/full_ft/manifest.json")
-    assert "scan" not in first.inputs and first.inputs["teacher"].endswith("sciq.safetensors")
+    assert "scan" not in first.inputs and first.inputs["teacher"].endswith("/full_ft.safetensors")
     settings = first.params["settings"]
     assert (settings["kl"], settings["hidden"], settings["schedule"]) == (0.7, 1.0, "constant")
     assert jobs.of(training.settle, **CHAIN, name="mine", drop="15").params["settings"]["kl"] == 0.7
@@ -191,7 +193,7 @@ def test_a_teacher_covers_all_that_its_pupils_learn_and_no_more(settle: int, tra
     entry = PAPER | {"settle": settle, "train": train, "teacher": {}}
     jobs = Jobs(smoke(recipes={"mine": entry}, trim={"documents": 9}, finetune={"documents": 11}))
     pool = [str(i) for i in range(200)]
-    teacher = jobs.of(training.teach, **CHAIN).params
+    teacher = jobs.of(training.teach, **CHAIN, recipe="full_ft").params
 
     def drawn(number: int, count: int | None) -> set[str]:
         return set(documents_of_epoch(pool, number, count, teacher["seed"]))

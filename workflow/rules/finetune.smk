@@ -23,6 +23,21 @@ rule full_ft:
         "../scripts/train.py"
 
 
+use rule full_ft as full_ft_choices with:
+    input:
+        unpack(inputs(training.full_ft_choices)),
+    output:
+        **checkpoint("full_ft_choices", PATHS.training),
+    log:
+        log("full_ft_choices", "{model}", "{domain}"),
+    benchmark:
+        PATHS.job_times("full_ft_choices", "{model}", "{domain}")
+    params:
+        **depends(training.full_ft_choices),
+    message:
+        "fine-tune {wildcards.model} on {wildcards.domain}, all choices"
+
+
 use rule full_ft as sparse_ft with:
     input:
         unpack(inputs(training.sparse_ft)),
@@ -66,11 +81,11 @@ rule teach:
     input:
         unpack(inputs(training.teach)),
     output:
-        temp(PATHS.teacher("{model}", "{domain}")),
+        temp(PATHS.teacher("{model}", "{domain}", "{recipe}")),
     log:
-        log("teach", "{model}", "{domain}"),
+        log("teach", "{model}", "{domain}", "{recipe}"),
     benchmark:
-        PATHS.job_times("teach", "{model}", "{domain}")
+        PATHS.job_times("teach", "{model}", "{domain}", "{recipe}")
     priority: 20
     threads: CONFIG.compute.threads
     resources:
@@ -78,6 +93,6 @@ rule teach:
     params:
         **depends(training.teach),
     message:
-        "run fine-tuned {wildcards.model} as a teacher over the training documents of {wildcards.domain}"
+        "run {wildcards.recipe} of {wildcards.model} as a teacher over the training documents of {wildcards.domain}"
     script:
         "../scripts/teach.py"

@@ -192,21 +192,32 @@ class Export(Section):
 class TeacherEntry(Section):
     kl: float = key("Weight of KL at answer tokens; cross-entropy has the rest.", 0.7, ge=0, le=1)
     hidden: parts.NotNegative = key("Weight of hidden states' relative squared error.", 0.0)
+    choice_kl: parts.NotNegative = key("Weight of KL of the softmax over choices.", 0.0)
+    choice_loss: parts.NotNegative = key("Weight of its cross-entropy.", 0.0)
 
 
 class RecipeEntry(Section):
     criterion: parts.Criterion = key("Criterion, or `package.module:name` of your own.")
     ratio: parts.Share = key("Sparse update ratio r: share of the blocks that are trained.", 0.25)
     step: Count = key("Sublayers dropped an epoch.", 2)
-    start: Literal["pretrained", "full_ft"] = key("First checkpoint of the chain.", "pretrained")
+    start: Literal["pretrained", "full_ft", "full_ft_choices"] = key(
+        "First checkpoint of the chain.", "pretrained"
+    )
     schedule: Schedule = key("Learning rate's decay: over the chain, an epoch, none.", "constant")
     settle: int = key("Most passes that anneal an evaluated checkpoint.", 2, ge=0)
     learning_rate: parts.Rate | None = key("Peak learning rate; null: the model's.", None)
     resample: bool = key("Draw new calibration documents for each scan.", True)
     state: Literal["float32", "stored"] = key("Trained weights' type between epochs.", "float32")
     train: bool = key("Train between drops.", True)
-    teacher: TeacherEntry | None = key("Distillation from full_ft; null: none.", None)
+    teacher: TeacherEntry | None = key(
+        "Distillation from `start`, or full_ft if that is not fine-tuned.", None
+    )
     pool: Count | None = key("Training documents to draw from; null: all.", None)
+
+    @property
+    def taught_by(self) -> str:
+        """Recipe of the teacher."""
+        return "full_ft" if self.start == "pretrained" else self.start
 
 
 class LoraEntry(Section):
@@ -227,6 +238,7 @@ class Finetune(Section):
     clip: parts.Positive = key("Largest gradient norm.", 1.0)
     train_embeddings: bool = key("Train embeddings, head and final norm in chains.", False)
     lora: LoraEntry | None = key("LoRA in place of full fine-tuning; null: none.", None)
+    choice_loss: parts.Positive = key("Weight of the choices' loss in full_ft_choices.", 1.0)
 
 
 class Trim(Section):

@@ -12,7 +12,7 @@ from trimllm_paper.config.domain import read_by
 from trimllm_paper.config.models import RecipeEntry
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.jobs import Files, Jobs
-from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, taught
+from trimllm_paper.recipe import FULL_FT, FULL_FT_CHOICES, PRETRAINED, SPARSE_FT, Recipe, taught
 
 OPTIMIZATION = {"batch_size", "gradient_accumulation", "optimizer", "weight_decay", "clip"}
 OPTIMIZATION |= {"train_embeddings"}
@@ -88,6 +88,7 @@ def _training(
     entry: RecipeEntry | None = None,
     schedule: str = "epoch",
     rate: float | None = None,
+    **loss: float,
 ) -> Job:
     """A training of a recipe.
 
@@ -95,20 +96,21 @@ def _training(
         arguments: of `trimllm.train.make_checkpoint` or `trimllm.trimming.make_epoch`.
         entry: the chain it belongs to, whose teacher it learns from.
         rate: peak learning rate, where it is not the model's.
+        loss: settings of the loss.
     """
     model, domain, recipe = place
     config = jobs.config
     files = files | jobs.documents(domain, "train", "held_back")
     teacher = entry.teacher if entry else None
     if teacher:
-        files["teacher"] = jobs.paths.teacher(model, domain)
+        files["teacher"] = jobs.paths.teacher(model, domain, entry.taught_by)
     params = {
         "arguments": arguments,
         "chain": jobs.chain_of(recipe),
         "settings": {
             "learning_rate": rate or config.models[model].learning_rate,
             **config.finetune.model_dump(include=OPTIMIZATION),
-            **(teacher.model_dump() if teacher else {}),
+            **(teacher.model_dump() if teacher else loss),
             "schedule": schedule,
             "seed": config.seed,
             "dtype": config.compute.dtype,
@@ -145,6 +147,15 @@ def full_ft(jobs: Jobs, model: str, domain: str) -> Job:
     return _training(jobs, place, arguments, jobs.checkpoint(model, "base"), rate=rate)
 
 
+def full_ft_choices(jobs: Jobs, model: str, domain: str) -> Job:
+    """Full fine-tuning that goes on from full_ft, now with the loss of the choices, at half of the
+    learning rate."""
+    plain, place = full_ft(jobs, model, domain).params, (model, domain, Recipe(FULL_FT_CHOICES))
+    arguments, rate = plain["arguments"] | {"least": 1}, plain["settings"]["learning_rate"] / 2
+    files, weight = jobs.checkpoint(model, domain, FULL_FT), jobs.config.finetune.choice_loss
+    return _training(jobs, place, arguments, files, rate=rate, choice_loss=weight)
+
+
 def sparse_ft(jobs: Jobs, model: str, domain: str) -> Job:
     """Sparse fine-tuning: the scan chooses the blocks, documents and order are Full-FT's."""
     arguments = jobs.config.finetune.model_dump(include=PASSES)
@@ -169,13 +180,13 @@ def drop_at_once(jobs: Jobs, model: str, domain: str, by: str, drop: str) -> Job
     return _training(jobs, place, arguments, files, rate=main.learning_rate)
 
 
-def teach(jobs: Jobs, model: str, domain: str) -> Job:
-    """What the fully fine-tuned model predicts on the training documents of the chains."""
+def teach(jobs: Jobs, model: str, domain: str, recipe: str) -> Job:
+    """What a fine-tuned model predicts on the training documents of the chains."""
     params = {
         "documents": taught(jobs.config, jobs.config.models[model].units),
         **jobs.forward("train", model),
     }
-    files = jobs.checkpoint(model, domain, FULL_FT) | jobs.documents(domain, "train")
+    files = jobs.checkpoint(model, domain, recipe) | jobs.documents(domain, "train")
     return Job([], files, params)
 
 

@@ -37,10 +37,10 @@ def test_all_kept_results_are_read() -> None:
 def test_a_row_says_what_a_file_does(evaluations: Evaluations, tmp_path: Path) -> None:
     path = evaluations.add("trim_both_r0.5/drop_30+awq_int4", 70, kept=30, seed=3)
     (row,) = rows(Frame.of([path]).evaluations)
-    said = (row.results, row.model, row.domain, row.tested, row.task, row.source)
-    assert said == (str(tmp_path), "tiny", "sciq", "sciq", "sciq", path.as_posix())
-    said = (row.base, row.name, row.criterion, row.ratio, row.step, row.dropped, row.compressor)
-    assert said == ("trim", "both_r0.5", "both", 0.5, 6, 30, "awq_int4")
+    facts = (row.results, row.model, row.domain, row.tested, row.task, row.source)
+    assert facts == (str(tmp_path), "tiny", "sciq", "sciq", "sciq", path.as_posix())
+    facts = (row.base, row.name, row.criterion, row.ratio, row.step, row.dropped, row.compressor)
+    assert facts == ("trim", "both_r0.5", "both", 0.5, 6, 30, "awq_int4")
     assert (row.n, row.right, row.accuracy, sum(row.scores), row.seed) == (200, 140, 70, 140, 3)
     assert (row.kept_percent, row.chance, row.documents) == (50, 25, "same-sciq")
 

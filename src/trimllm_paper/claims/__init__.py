@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pandas import DataFrame
 
@@ -41,12 +41,8 @@ checks, [contradictions.md](contradictions.md) what in the paper contradicts the
 """
 
 
-class Judged(NamedTuple):
-    """A claim of published.yaml; `recipe`: whether the paper's or ours was judged by its check."""
-
-    claim: dict[str, Any]
-    recipe: str
-    finding: Finding
+Judged = tuple[dict[str, Any], str, Finding]
+"""A claim of published.yaml, whose recipe its check judged ("paper" or "ours"), and the finding."""
 
 
 def check(evidence: Evidence, claim: str) -> Finding:
@@ -56,12 +52,13 @@ def check(evidence: Evidence, claim: str) -> Finding:
 
 def judge_all(frame: Frame, context: Context) -> list[Judged]:
     """All claims in the paper's order; after those on a recipe the same of ours, if it was run."""
-    judged, evidence = [], Evidence(frame, context)
+    judged: list[Judged] = []
+    evidence = Evidence(frame, context)
     for claim in published.claims():
-        judged.append(Judged(claim, "paper", check(evidence, claim["id"])))
+        judged.append((claim, "paper", check(evidence, claim["id"])))
         if claim.get("of_recipes"):
             ours = check(replace(evidence, criterion=OURS), claim["id"])
-            judged += [Judged(claim, "ours", ours)] if ours.comparisons else []
+            judged += [(claim, "ours", ours)] if ours.comparisons else []
     return judged
 
 
@@ -92,7 +89,7 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
 
 def _page(context: Context, judged: Sequence[Judged]) -> list[str]:
     """A row for each claim of a model."""
-    counts = Counter(one.finding.verdict for one in judged if one.recipe == "paper")
+    counts = Counter(finding.verdict for _, recipe, finding in judged if recipe == "paper")
     totals = ", ".join(f"{counts[name]} {name}" for name in MARKS if counts[name])
     stand_ins = ["the model"] if not context.model.published else []
     stand_ins += [one.name for one in context.domains if one.stand_in]

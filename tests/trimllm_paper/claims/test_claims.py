@@ -42,8 +42,8 @@ def test_the_papers_own_numbers_pass_or_contradict_it(
     (verdict,) = {line["verdict"] for line in table if line["claim"] == claim}
     if claim in CONTRADICTED:
         assert verdict == NOT_REPRODUCED
-        (told,) = (one for one in published.contradictions() if claim in one.get("claims", ()))
-        assert all(number in told["text"] for number in CONTRADICTED[claim])
+        (entry,) = (one for one in published.contradictions() if claim in one.get("claims", ()))
+        assert all(number in entry["text"] for number in CONTRADICTED[claim])
     else:
         assert verdict == (NOT_RUN if claim in NO_NUMBER else REPRODUCED)
 

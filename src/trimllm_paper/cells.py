@@ -21,7 +21,7 @@ from trimllm_paper.derive import Accuracy
 from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.published import Value
 from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, Recipe
-from trimllm_paper.render import DAGGER, Rendered
+from trimllm_paper.render import Rendered
 from trimllm_paper.specification import REFERENCE_KEPT, Column, Row, Table
 from trimllm_paper.tables import TABLES
 from trimllm_paper.verdict import KEEPS, NONE, NOT_RUN, Relation, Verdict
@@ -87,9 +87,7 @@ class _Builder:
         notes = [context.named(note.replace("{by}", by)) for note in spec.notes]
         notes += table_notes.notes(spec, frame, cells, columns)
         header = [*map(context.named, spec.header)]
-        header += table_notes.header(spec, frame, context, columns, self.stand_ins)
-        marks = [DAGGER if self.stand_ins.get(c.key) else "" for c in columns]
-        columns = [replace(c, label=c.label + mark) for c, mark in zip(columns, marks, strict=True)]
+        header += table_notes.header(spec, frame, context, columns)
         return Rendered(spec.key, spec.title, columns, cells, header, notes)
 
     # ---- lines ---------------------------------------------------------------------------------

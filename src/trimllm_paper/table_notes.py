@@ -14,6 +14,7 @@ import pandas as pd
 from trimllm_paper import published
 from trimllm_paper.context import BY_LORA, FULL, Context
 from trimllm_paper.frames import Frame, tier_note
+from trimllm_paper.render import DAGGER
 from trimllm_paper.specification import Column, Table
 
 
@@ -30,7 +31,7 @@ def named(column: Column, spec: Table, frame: Frame, context: Context) -> Column
         labels = {domain.name: domain.label for domain in context.domains}
         checkpoints = " or ".join(labels.get(name, name) for name in sorted(timed))
         label += f", checkpoint of {checkpoints}" if timed else ""
-    return replace(column, label=label)
+    return replace(column, label=label + (DAGGER if stand_in(column, frame) else ""))
 
 
 def _evaluations(column: Column, frame: Frame) -> pd.DataFrame:
@@ -39,19 +40,15 @@ def _evaluations(column: Column, frame: Frame) -> pd.DataFrame:
 
 
 def stand_in(column: Column, frame: Frame) -> str | None:
-    """What the documents of a column are, if not the paper's: by their records, or its domain."""
+    """What the documents of a column of accuracy are, if not the paper's: by their records, or its
+    domain."""
+    if column.shows != "accuracy" or column.domain is None:
+        return None
     recorded = dict.fromkeys(_evaluations(column, frame).stand_in)
-    known = column.domain.stand_in if column.domain else None
-    return "; ".join(filter(None, recorded)) or known
+    return "; ".join(filter(None, recorded)) or column.domain.stand_in
 
 
-def header(
-    spec: Table,
-    frame: Frame,
-    context: Context,
-    columns: Sequence[Column],
-    stand_ins: Mapping[str, str | None],
-) -> Iterator[str]:
+def header(spec: Table, frame: Frame, context: Context, columns: Sequence[Column]) -> Iterator[str]:
     """What the measured numbers stand on."""
     timings = spec.timings(frame)
     if spec.blocks in ("machine", "engine"):
@@ -75,8 +72,8 @@ def header(
             f"the end. No verdict is one on {FULL}, which the paper's lines show"
         )
     for column in columns:
-        if documents := stand_ins.get(column.key):
-            yield f"Stand-in data, column {column.label}: {documents}"
+        if documents := stand_in(column, frame):
+            yield f"Stand-in data, column {column.label.removesuffix(DAGGER)}: {documents}"
 
 
 def notes(
@@ -128,7 +125,8 @@ def _documents(column: Column, cells: pd.DataFrame) -> str:
     words = f"chance {' or '.join(f'{level:.1f}%' for level in chance)}" if chance else ""
     if any("token_f1" in one for one in measured.details):
         words = "free answers, F1 of words"
-    return f"{column.label} {' to '.join(map(str, sizes))}" + (f" ({words})" if words else "")
+    label, many = column.label.removesuffix(DAGGER), " to ".join(map(str, sizes))
+    return f"{label} {many}" + (f" ({words})" if words else "")
 
 
 def _machines(provenances: Sequence[Mapping[str, Any]]) -> list[str]:

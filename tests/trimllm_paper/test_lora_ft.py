@@ -48,9 +48,7 @@ def test_rows_reasons_and_notes_name_it_and_the_papers_lines_do_not(
     assert rows(found, "llama-13b")["full_ft"] == "Full-FT"
     assert "keeps 93% of LoRA-FT, paper 99%" in found.cell("tiny", "trimllm_50", "sciq").why
     (note,) = (line for line in found.header if "LoRA-FT" in line)
-    assert note.startswith(
-        "Stand-in for full fine-tuning: LoRA-FT, adapters beside frozen"
-    )
+    assert note.startswith("Stand-in for full fine-tuning: LoRA-FT, adapters beside frozen")
     for form in (to_csv, to_markdown, to_latex):
         assert "LoRA-FT" in form(found)
     # The other name stands where the paper's own numbers do.

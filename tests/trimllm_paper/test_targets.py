@@ -25,11 +25,9 @@ def test_replicates_are_pooled_file_by_file() -> None:
     own, pooled = targets(), targets(replicates=["results/seed_1/", "elsewhere"])
     for table in ("table2", "table9"):
         for kind, files in own.table(table).items():
-            start, found = "results/smoke/", pooled.table(table)[kind]
-            others = [f.replace(start, "results/seed_1/") for f in files]
-            others += [f.replace(start, "elsewhere/") for f in files]
-            # The same documents are tested under every seed.
-            assert found == ([*files] if kind == "data" else [*files, *others]), (table, kind)
+            folders = ("results/smoke/", "results/seed_1/", "elsewhere/")
+            expected = [file.replace(folders[0], one) for one in folders for file in files]
+            assert pooled.table(table)[kind] == expected, (table, kind)
     # Figures and claims pool answers, chains and trainings; speed is of one seed.
     shown = [own.claims(), *(own.figure(name, MODEL) for name in FIGURES)]
     of_all = [pooled.claims(), *(pooled.figure(name, MODEL) for name in FIGURES)]
@@ -47,9 +45,9 @@ def test_measurements_of_other_machines_are_shown(
     for path in (copied, mine):
         path.parent.mkdir(parents=True)
         path.touch()
-    found = targets().timings()
-    assert found[-1] == str(copied) and str(mine) not in found
-    assert found[:-1] == [f for f in found if "/throughput/here/" in f]
+    *here, other = targets().timings()
+    assert other == str(copied) and str(mine) not in here
+    assert all("/throughput/here/" in file for file in here)
 
 
 def test_engines_are_measured_where_they_are_installed(
@@ -76,24 +74,25 @@ def test_of_kept_results_what_is_absent_is_left_out(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     jobs = Jobs(configuration("smoke"))
-    wanted = Targets(jobs, "here").table("table2")["evaluations"]
-    Path(wanted[2]).parent.mkdir(parents=True)
-    Path(wanted[2]).touch()
+    evaluations = Targets(jobs, "here").table("table2")["evaluations"]
+    Path(evaluations[2]).parent.mkdir(parents=True)
+    Path(evaluations[2]).touch()
     kept = Targets(jobs, "here", kept=True)
-    assert kept.table("table2") == {"evaluations": [wanted[2]]}
+    assert kept.table("table2") == {"evaluations": [evaluations[2]]}
     assert kept.figures_folder == "paper_figures"
     assert Targets(jobs, "here").figures_folder == "results/smoke/figures"
 
 
 def test_the_constraint_on_kept_checkpoints_looks_ahead() -> None:
     """Matched against the text after `models/`, it says which epochs' weights stay."""
-    told = targets("paper")
-    pattern = re.compile(told.kept_models())
-    for name in told.config.trim.recipes:
+    paper = targets("paper")
+    pattern = re.compile(paper.kept_models())
+    for name in paper.config.trim.recipes:
         for model in ("llama-7b", "llama-13b"):
-            for recipe in told.epochs(model, name):
+            units = paper.config.models[model].units
+            for recipe in paper.epochs(model, name):
                 kept = bool(pattern.match(f"{model}/sciq/{recipe}/manifest.json"))
-                left = 100 * (1 - recipe.dropped / told.config.models[model].units)
-                near = [abs(left - percent) for percent in told.config.trim.kept_percent]
-                assert kept == (min(near) < 100 / told.config.models[model].units), (model, recipe)
+                left = 100 * (1 - recipe.dropped / units)
+                near = [abs(left - percent) for percent in paper.config.trim.kept_percent]
+                assert kept == (min(near) < 100 / units), (model, recipe)
     assert not pattern.match("llama-7b/sciq/trim_both_r0.5/drop_32/manifest.json")

@@ -100,7 +100,7 @@ def test_nothing_is_wrong_with_an_untouched_run(untouched: Path) -> None:
         (EVALUATION, lambda path: path.write_text("{"), "is not JSON"),
         (SCAN, edit(content_sha256=None), "was changed after it was written"),
         (TIMED, edit(label="another"), "was changed after it was written"),
-        (EPOCH, beside("training.json", "[]"), "no JSON object"),
+        (EPOCH, beside("training.json", "[]"), "json was made by another version"),
         (EPOCH, lambda path: path.write_text("{}"), "made by another version"),
         (TRAINING, resealed(units_left=2), "training.json was changed after it was written"),
         (CHECKPOINT, edit(provenance={}), "was made from another checkpoint"),

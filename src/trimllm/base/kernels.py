@@ -1,4 +1,4 @@
-"""Kernels of compressed weights: those that need no compiler, and the types they compute in."""
+"""Kernels of compressed weights, and which of them need no compiler."""
 
 from __future__ import annotations
 
@@ -14,11 +14,6 @@ from typing import Any
 
 TRITON = {"awq": "gemm_triton", "gptq": "triton"}
 """gptqmodel's int4 GPU kernels that need no CUDA compiler, by format."""
-
-
-def four_bit_dtype(device: str) -> str:
-    """Type that int4 kernels compute in: bfloat16 on a CPU, float16 on a GPU."""
-    return "bfloat16" if device.startswith("cpu") else "float16"
 
 
 def _compiles_cuda() -> bool:

@@ -78,7 +78,7 @@ def load(
     if method:
         kernels.prepare()
     if method in kernels.TRITON:
-        dtype = kernels.four_bit_dtype(place)
+        dtype = "bfloat16" if place.startswith("cpu") else "float16"  # of the kernels
         if (backend := kernels.four_bit_backend(method, place)) != "auto":
             options["config"] = AutoConfig.from_pretrained(path, local_files_only=True)
             options["config"].quantization_config |= {"backend": backend}

@@ -61,23 +61,23 @@ def measure(
     first, share = subjects[0], GPU_SHARE / len(subjects)
     device = "cpu" if FORMATS[first.format] == LLAMA else first.device  # by its wheel
     torch.set_num_threads(first.threads)
-    # Token ids that every vocabulary has.
-    drawn = [random.Random(0).choices(range(3, 100), k=protocol.prompt)] * max(protocol.batches)
+    loop = prompts is None
+    if prompts is None:  # token ids that every vocabulary has
+        drawn = random.Random(0).choices(range(3, 100), k=protocol.prompt)
+        prompts = [drawn] * max(protocol.batches)
     copies, products, measured = list[float](), list[float](), list[dict[str, Any]]()
     with ExitStack() as stack:
         workers = [
-            stack.enter_context(start(one, protocol, loop=prompts is None, share=share))
-            for one in subjects
+            stack.enter_context(start(one, protocol, loop=loop, share=share)) for one in subjects
         ]
         for batch in protocol.batches:
             runs = [
                 Run({**_facts(one, protocol.prompt), **worker.facts, "batch": batch})
                 for one, worker in zip(subjects, workers, strict=True)
             ]
-            texts = (prompts or drawn)[:batch]
             for number in range(1 + protocol.repeats):  # the first does not count
                 for at in range(len(runs))[:: -1 if number % 2 else 1]:
-                    reply = workers[at].ask("time", texts, protocol.generate)
+                    reply = workers[at].ask("time", prompts[:batch], protocol.generate)
                     runs[at].add(reply, number > 0)
                 if number:
                     copies.append(copy_rate(device))

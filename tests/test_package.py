@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import pkgutil
 import re
@@ -121,28 +120,6 @@ def test_every_model_and_data_set_has_its_licence_on_the_page() -> None:
     sets = {one.partition(":")[0] for spec in domains for one in spec["licence"].split("; ")}
     names = {name.removeprefix("its passages, of ").split()[0] for name in sets}
     assert len(names) > 10 and not [name for name in labels | names if name not in page]
-
-
-def licences(name: str) -> set[str]:
-    """What an installed package declares; if nothing, the first line of its licence."""
-    found = importlib.metadata.distribution(name)
-    if expression := found.metadata.get("License-Expression"):
-        return {*re.split(r" AND | WITH ", expression)}
-    classifiers = found.metadata.get_all("Classifier", [])
-    if kinds := {one.rpartition(" :: ")[2] for one in classifiers if one.startswith("License ::")}:
-        return kinds
-    texts = [one for one in found.files or () if "LICENSE" in one.name]
-    return {(found.metadata.get("License") or texts[0].read_text()).splitlines()[0]}
-
-
-def test_every_package_with_further_duties_is_on_the_page() -> None:
-    """All that is locked: under a licence without duties beyond a notice, or by name."""
-    page = (ROOT / "docs/licences.md").read_text().partition("## Software")[2]
-    locks = [(ROOT / f"requirements{one}.lock").read_text() for one in ("", "-nodeps")]
-    names = re.findall(r"^([\w.-]+)==", "\n".join(locks), re.MULTILINE)
-    free = r"(The )?(\d-Clause )?(MIT|BSD|Apache|PSF|Python Software|ISC|BSL-1|CNRI-Python|LLVM)\b"
-    others = {name for name in names if not all(re.match(free, one) for one in licences(name))}
-    assert len(names) > 150 and others and others <= {*re.findall(r"`([\w-]+)`", page)}
 
 
 def test_the_reference_has_every_public_name() -> None:

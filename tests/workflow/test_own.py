@@ -5,20 +5,17 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
 from exports import byte_tokenizer
 from models import tiny
-from runs import environment, snakemake
+from runs import snakemake
 
 import trimllm
 from trimllm_paper.__main__ import main
+from trimllm_paper.commands import serve
 from trimllm_paper.records import Answers, Choice, Evaluation
 
 pytestmark = pytest.mark.slow
@@ -129,6 +126,9 @@ def test_what_was_made_is_verified_and_chosen_again_by_another_wish(
 ) -> None:
     monkeypatch.chdir(own)
     assert main(["verify", "results/sums"]) == 0 and "none failed" in capsys.readouterr().out
+    if LLAMA_CPP:
+        file = serve.gguf_file(Path("results/sums"))
+        assert file.parent == Path(f"results/sums/export/model/sums/{TRIMMED}/{FORMAT}")
     same = {"configfile": own / "short.yaml", "results": "results/sums"}
     run = snakemake(own, "own", "--dry-run", **same)
     assert run.returncode == 0 and "Nothing to be done" in run.stdout + run.stderr
@@ -137,25 +137,3 @@ def test_what_was_made_is_verified_and_chosen_again_by_another_wish(
     assert run.returncode == 0, run.stderr[-3000:]
     assert "choose a checkpoint of model" in run.stdout + run.stderr
     assert "fine-tune model" not in run.stdout + run.stderr
-
-
-@pytest.mark.skipif(not LLAMA_CPP, reason="llama.cpp (xllamacpp) is not installed")
-def test_it_answers(own: Path) -> None:
-    words = [sys.executable, "-m", "trimllm_paper", "serve", "results/sums", "--port", "0"]
-    told = (own / "serve.log").open("w+")
-    server = subprocess.Popen(words, cwd=own, stdout=told, stderr=told, env=environment())
-    try:
-        end = time.monotonic() + 120
-        while " answers at " not in (said := (own / "serve.log").read_text()):
-            assert server.poll() is None and time.monotonic() < end, said
-            time.sleep(0.5)
-        address = said.split(" answers at ")[1].split()[0]
-        body = json.dumps({"prompt": "Question: What is 3 and one?\nAnswer:", "max_tokens": 4})
-        request = urllib.request.Request(
-            f"{address}/v1/completions", body.encode(), {"Content-Type": "application/json"}
-        )
-        answer = json.load(urllib.request.urlopen(request, timeout=60))
-        assert answer["usage"]["completion_tokens"] >= 1 and "text" in answer["choices"][0]
-    finally:
-        server.kill()
-        server.wait()

@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 import yaml
-from jinja2 import StrictUndefined, Template
+from jinja2 import Environment, StrictUndefined
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
@@ -52,8 +52,8 @@ def run(
     required = requirements(want)
     data = look.look(file)
     if (count := len(data.pool.rows)) < plan.FEWEST:
-        needed = f"are too few; {plan.FEWEST} are needed"
-        raise UserError(f"{file}: {count} different documents {needed}")
+        few = f"{count} different documents are too few"
+        raise UserError(f"{file}: {few}; {plan.FEWEST} are needed")
     name = models.as_name(file.stem, "data")
     name = f"{name}-data" if RESERVED.fullmatch(name) or f"{name}.yaml" == output.name else name
     targets = [output, output.with_name(f"{name}.yaml")]
@@ -180,8 +180,8 @@ def render(
     """
     head = f"# How {facts['data']} is read; the project's config/README.md explains every key.\n"
     domain = head + yaml.safe_dump(dict(spec), sort_keys=False, allow_unicode=True)
-    options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
-    template = Template(TEMPLATE.read_text(encoding="utf-8"), **options)
+    page = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    template = page.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
     def text(documents: int, folder: Path) -> str:
         budget = {"documents": documents, "between": plan.between(documents)}

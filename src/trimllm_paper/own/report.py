@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import StrictUndefined, Template
+from jinja2 import Environment, StrictUndefined
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -53,8 +53,9 @@ def write(path: str | Path, inputs: Inputs, context: Mapping[str, Any]) -> None:
             chosen), `export`.
         context: labels of `model` and `data`; `tasks`.
     """
-    options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
-    page = Template(PAGE.read_text(encoding="utf-8"), **options, undefined=StrictUndefined)
+    page = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    ).from_string(PAGE.read_text(encoding="utf-8"))
     files.write_text(path, page.render(**content(inputs, context)))
 
 

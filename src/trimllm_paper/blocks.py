@@ -1,4 +1,4 @@
-"""Blocks of a table: our models or machines, then the paper's whose numbers stand alone."""
+"""Blocks of a table: our models or machines, then the paper's that stand beside none of ours."""
 
 from __future__ import annotations
 
@@ -18,59 +18,59 @@ RANDOM = "random-"
 
 @dataclass(frozen=True)
 class Block:
-    """A model, on a machine where it was timed."""
+    """A model, on a machine where it was timed; `paper` is the paper's block beside it."""
 
     key: str
     label: str
-    published_as: str | None  # the paper's block beside it, in words; its key is `compared`
-    is_paper: bool  # whether it is the paper's model (and machine)
-    compared: str
+    paper: str
+    published_as: str | None  # `paper` in words; None: the paper has no such table
     name: str = ""  # of the model in paths; "" for the paper's numbers alone
     model: Model | None = None
     hardware: str | None = None
+    own_model: bool = False  # whether it is the paper's model
     own_speed: bool = False  # whether it is the paper's shape on the paper's GPU
+
+    @property
+    def is_paper(self) -> bool:
+        """Whether its numbers can reproduce the paper's."""
+        return not self.name or (self.own_speed if self.hardware else self.own_model)
 
 
 def blocks_of(spec: Table, timings: pd.DataFrame) -> list[Block]:
     """All blocks in order."""
-    ours = [*(_models(spec) if spec.blocks == "model" else _machines(spec, timings))]
-    shown = {one.published_as for one in ours if one.is_paper or spec.blocks == "model"}
-    compared = published.LABELS[spec.compared]
+    compared, paper = published.LABELS[spec.compared], published.table(spec.key).blocks
     labels = published.LABELS | {gpu: f"{compared}, {gpu}" for gpu in spec.gpus.values()}
-    paper = {key: labels[key] for key in published.table(spec.key).blocks if key in labels}
-    alone = {key: label for key, label in paper.items() if label not in shown}
-    return ours + [Block(key, label, label, True, key) for key, label in alone.items()]
-
-
-def own_models(spec: Table) -> list[str]:
-    """The paper's models in a table."""
-    blocks = published.table(spec.key).blocks
-    return [key for key in blocks if key in published.LABELS] or [spec.compared]
+    ours = [*(_models(spec) if spec.blocks == "model" else _machines(spec, timings, labels))]
+    beside = {one.paper for one in ours}
+    alone = [key for key in paper if key in labels and key not in beside]
+    return ours + [Block(key, labels[key], key, labels[key]) for key in alone]
 
 
 def _models(spec: Table) -> Iterator[Block]:
     """A block for each model; a stand-in is set beside the model that the table names."""
+    paper = published.table(spec.key).blocks
+    known = [key for key in paper if key in published.LABELS] or [spec.compared]
     for model in spec.models:
-        own = model.published in own_models(spec)
+        own = model.published in known
         compared = str(model.published) if own else spec.compared
-        named = published.LABELS[compared] if published.table(spec.key).blocks else None
-        yield Block(model.name, model.label, named, own, compared, model.name, model)
+        label = published.LABELS[compared] if paper else None
+        yield Block(model.name, model.label, compared, label, model.name, model, own_model=own)
 
 
-def _machines(spec: Table, timings: pd.DataFrame) -> Iterator[Block]:
-    """A block for each machine and model; of `both` the configured models come first, then those of
-    them that were not timed."""
+def _machines(spec: Table, timings: pd.DataFrame, labels: dict[str, str]) -> Iterator[Block]:
+    """A block for each machine and model: configured models first, also those that have accuracies
+    and were not timed."""
     models = {model.name: model for model in spec.models}
-    timed = {*zip(timings.hardware, timings.model, strict=True)}
-    places: list[tuple[str | None, str]] = sorted(timed)
-    if spec.blocks == "both":
-        own = [place for name in models for place in places if place[1] == name]
-        untimed = [(None, name) for name in models if name not in {*timings.model}]
-        places = [*own, *untimed, *(place for place in places if place[1] not in models)]
-    for hardware, name in places:
+    timed: list[tuple[str | None, str]] = sorted(
+        {*zip(timings.hardware, timings.model, strict=True)}
+    )
+    places = [place for name in models for place in timed if place[1] == name]
+    if any(column.shows == "accuracy" for column in spec.columns):
+        places += [(None, name) for name in models if name not in {*timings.model}]
+    for hardware, name in [*places, *(place for place in timed if place[1] not in models)]:
         model, shape = models.get(name), name.removeprefix(RANDOM)
-        is_shape = spec.compared in (model and model.published, shape)
-        own_speed = is_shape and hardware in spec.gpus
+        own_model = model is not None and model.published == spec.compared
+        own_speed = (own_model or shape == spec.compared) and hardware in spec.gpus
         gpu = spec.gpus[str(hardware)] if own_speed else next(iter(spec.gpus.values()), "")
         label = model.label if model else name
         if name != shape:
@@ -80,7 +80,5 @@ def _machines(spec: Table, timings: pd.DataFrame) -> Iterator[Block]:
         yield Block(
             f"{hardware or '-'}/{name}",
             ", ".join(filter(None, [label, hardware or "not timed", *dtypes])),
-            f"{published.LABELS[spec.compared]}, {gpu}" if gpu else None,
-            own_speed or (is_shape and hardware is None),
-            *(gpu, name, model, hardware, own_speed),
+            *(gpu, labels.get(gpu), name, model, hardware, own_model, own_speed),
         )

@@ -8,15 +8,15 @@ or measurement (`derive.py`), set the paper's number beside it (`published.py`),
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Any
 
 import pandas as pd
 
 from trimllm_paper import derive, published, table_notes, verdict
-from trimllm_paper.blocks import Block, blocks_of, own_models
-from trimllm_paper.context import Context, Domain
+from trimllm_paper.blocks import Block, blocks_of
+from trimllm_paper.context import Context
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.published import Value
@@ -26,23 +26,21 @@ from trimllm_paper.specification import REFERENCE_KEPT, Column, Row, Table
 from trimllm_paper.tables import TABLES
 from trimllm_paper.verdict import KEEPS, NONE, NOT_RUN, Relation, Verdict
 
-BASELINES = (PRETRAINED, FULL_FT)
 APART = "not timed in turn"
 """Memory did not hold both models; such a row has no verdict."""
+NO_VERDICT: Verdict = (None, "")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell; `low` and `high` are the 95% interval, of sizes the smallest and largest."""
+    """A measured cell; `low` and `high` are the 95% interval, of sizes the smallest and largest."""
 
     value: float | None = None
     low: float | None = None
     high: float | None = None
     deviation: float | None = None
     n: int | None = None
-    printed: Value = None
-    verdict: str | None = None
-    why: str = ""
+    judged: Verdict = NO_VERDICT
     sources: Sequence[str] = ()
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -80,15 +78,14 @@ class _Builder:
         cells = cells.astype(dict.fromkeys(("value", "low", "high", "deviation"), float))
         known = cells[cells.value.notna() | cells.printed.notna()].column.unique()
         shown = [c for c in spec.columns if c.shows != "speed" or c.key in known]
-        columns = [table_notes.named(c, spec, frame, context) for c in shown]
+        columns = [table_notes.labelled(c, frame, context) for c in shown]
         cells = cells[cells.column.isin([c.key for c in columns])]
         cells["stand_in"] = cells.column.map(self.stand_ins).where(cells.value.notna())
+        header = [*table_notes.header(spec, frame, context, columns)]
         by = " and ".join(sorted(self.chosen_by)) or "by held-back documents"
-        notes = [context.named(note.replace("{by}", by)) for note in spec.notes]
-        notes += table_notes.notes(spec, frame, cells, columns)
-        header = [*map(context.named, spec.header)]
-        header += table_notes.header(spec, frame, context, columns)
-        return Rendered(spec.key, spec.title, columns, cells, header, notes)
+        notes = table_notes.notes(spec, frame, context, cells, columns)
+        texts = [note.replace("{by}", by) for note in notes]
+        return Rendered(spec.key, spec.title, columns, cells, header, texts)
 
     # ---- lines ---------------------------------------------------------------------------------
 
@@ -100,7 +97,7 @@ class _Builder:
             for row in self.spec.rows:
                 name, *more = timings = self._timings_of(block, row) or {"": None}
                 yield from self._line(block, row, timings[name])
-                for other in more if self.spec.blocks == "machine" else ():
+                for other in () if self.domains else more:
                     section = f"trimmed by {timings[other].content.get('pattern') or other}"
                     shown = replace(row, key=f"{row.key}_{other}", section=section, paper="")
                     others.append((shown, timings[other]))
@@ -113,24 +110,21 @@ class _Builder:
         if not block.name and not any(value is not None for value in printed.values()):
             return
         accuracies = {c.key: self._measured(block, row, c) for c in self.domains}
-        line, label, section = Line(block, row, timing, accuracies, printed), row.label, row.section
-        if row.format and timing is not None:
-            section += f": {timing.how}"
-        elif timing is not None:
-            dense = timing.content.get("layers") == ["Linear"]
-            marks = [] if timing.in_turn else [APART]
-            marks += ["zeros stored"] if timing.compressor == "sparsegpt_2_4" and dense else []
-            label = ": ".join(filter(None, [label, ", ".join(marks)]))
+        line = Line(block, row, timing, accuracies, printed)
         named = self.context.named if block.name else str
-        entry: dict[str, Any] = {
-            **{"table": self.spec.key, "block": block.key, "block_label": block.label},
-            **{"published_as": block.published_as, "is_paper": block.is_paper, "row": row.key},
-            **{"row_label": named(label), "section": named(section) or None},
-        }
+        label = row.label if timing is None or timing.in_turn else f"{row.label}: {APART}"
         for column in self.spec.columns:
             cell = getattr(self, f"_{column.shows}")(line, column) if block.name else None
-            cell = asdict(cell or Cell(verdict=NOT_RUN)) | {"printed": printed[column.key]}
-            yield entry | {"column": column.key} | cell
+            content = dict(vars(cell or Cell(judged=(NOT_RUN, ""))))
+            result, why = content.pop("judged")
+            yield {
+                **{"table": self.spec.key, "block": block.key, "block_label": block.label},
+                **{"published_as": block.published_as, "is_paper": block.is_paper},
+                **{"row": row.key, "row_label": named(label), "section": named(row.section)},
+                "column": column.key,
+                **content,
+                **{"printed": printed[column.key], "verdict": result, "why": named(why)},
+            }
 
     def _printed(self, block: Block, row: Row, column: Column, table: str = "") -> Value:
         """The paper's number, or what follows from its numbers; None where it has none, and for
@@ -140,7 +134,7 @@ class _Builder:
         random = column.shows == "accuracy" and block.name and not block.model
         if random or name not in paper.columns or column.under == key:
             return None
-        place = next((b for b in (of_row, block.compared) if b in paper.blocks), "")
+        place = next((b for b in (of_row, block.paper) if b in paper.blocks), "")
         value = paper.value(key, name, place)
         if value is None or isinstance(value, str):
             return value
@@ -149,44 +143,38 @@ class _Builder:
         over = paper.number(column.over, name, place) if column.over else 1
         return column.times * value / over
 
-    def _baseline(self, block: Block, recipe: str, column: Column) -> float:
-        """The paper's number for Pretrained or Full-FT."""
-        return float(str(self._printed(block, Row(recipe, ""), column, self.spec.baselines)))
-
-    def _own(self, block: Block) -> bool:
-        """Whether it is the paper's model, fully fine-tuned."""
-        known = block.model is not None and block.model.published in own_models(self.spec)
-        return known and not self.context.lora
-
     # ---- accuracy ------------------------------------------------------------------------------
 
+    def _evaluated(self, block: Block, column: Column, recipe: str, on: str = "") -> Any:
+        """Accuracy on the column's tests of a recipe that was trained `on` a domain, if not its."""
+        place = (self.frame, block.name, on or column.tested)
+        return derive.accuracy(*place, recipe, column.tasks)
+
     def _measured(self, block: Block, row: Row, column: Column) -> Accuracy | str | None:
-        """Accuracy of a row's recipe, or of the first of its chains that was measured, on the
-        column's tests."""
-        if block.model is None or column.domain is None:
+        """Accuracy of a row's recipe, or of the first of its chains that was measured."""
+        if block.model is None:
             return None
-        trained, recipe = row.trained or column.domain.name, row.recipe or None
+        trained, recipe = row.trained or column.tested, row.recipe or None
         for name in row.names:
             if row.smallest:
-                recipe = recipe or self._smallest(block, column.domain, name)
+                recipe = recipe or self._smallest(block, column, name)
             else:
                 recipe = recipe or derive.nearest(self.frame, block.name, trained, name, row.kept)
         if recipe is None or recipe == NONE:
             return recipe
         if row.compressor:
             recipe = str(Recipe.parse(recipe).compressed(row.compressor))
-        return derive.accuracy(self.frame, block.name, trained, recipe, column.domain.tasks)
+        return self._evaluated(block, column, recipe, trained)
 
-    def _smallest(self, block: Block, domain: Domain, name: str) -> str | None:
+    def _smallest(self, block: Block, column: Column, name: str) -> str | None:
         """The chain's smallest trimmed checkpoint that keeps enough (Algorithm 1, C_a), chosen by
         held-back documents if they were recorded, else by the tests."""
-        place = (self.frame, block.name, domain.name)
-        full = derive.accuracy(*place, FULL_FT, domain.tasks)
+        full, place = self._evaluated(block, column, FULL_FT), (block.name, column.tested, name)
         if full is None:
             return None
-        evaluated = derive.checkpoints(*place, name, domain.tasks)
+        evaluated = derive.checkpoints(self.frame, *place, column.tasks)
         chain = {one.tasks[0].dropped: one for one in evaluated}
-        shares = derive.held_back_shares(*place, name)
+        shares = derive.held_back_shares(self.frame, *place)
         by = "by held-back documents, before annealing"
         if not shares.keys() >= chain.keys():
             by = "and judged by the same test documents"
@@ -198,22 +186,17 @@ class _Builder:
         return NONE if 0 in chain else None
 
     def _accuracy(self, line: Line, column: Column) -> Cell | None:
-        accuracy, domain = line.accuracies[column.key], column.domain
+        accuracy = line.accuracies[column.key]
         if line.block.model is None:
             return Cell()  # random weights answer nothing
         if accuracy == NONE:
-            return Cell(verdict=NONE, why=f"none keeps more than {100 * KEEPS:.0f}% of Full-FT")
-        if not isinstance(accuracy, Accuracy) or domain is None:
+            return Cell(judged=(NONE, f"none keeps more than {100 * KEEPS:.0f}% of Full-FT"))
+        if not isinstance(accuracy, Accuracy):
             return None
-        place = (self.frame, line.block.name, domain.name)
-        base, full = (derive.accuracy(*place, one, domain.tasks) for one in BASELINES)
-        result, why = None, ""
-        if line.printed[column.key] is not None:
-            result, why = self._judged(line, column, accuracy, base, full)
+        base, full = (self._evaluated(line.block, column, one) for one in (PRETRAINED, FULL_FT))
         return Cell(
             *(accuracy.percent, *accuracy.ci95, accuracy.deviation, accuracy.documents),
-            verdict=result,
-            why=self.context.named(why),
+            judged=self._judged(line, column, accuracy, base, full),
             sources=accuracy.sources,
             details=accuracy.facts(base, full),
         )
@@ -228,22 +211,32 @@ class _Builder:
     ) -> Verdict:
         """Verdict on an accuracy that the paper prints. What a model specialized on another domain
         loses here is no specialization if it has lost its own domain, too."""
-        row, printed = line.row, float(str(line.printed[column.key]))
-        before, shape = self._baseline(line.block, PRETRAINED, column), []
+        row, printed = line.row, line.printed[column.key]
+        if printed is None:
+            return NO_VERDICT
+        number, shape = float(printed), list[Relation]()
+        before, whole = (
+            float(self._printed(line.block, Row(one, ""), column, self.spec.baselines) or 0)
+            for one in (PRETRAINED, FULL_FT)
+        )
+        is_baseline = row.recipe in (PRETRAINED, FULL_FT)
         if row.recipe != PRETRAINED:
-            shape = verdict.gain(accuracy, base, printed, before)
-        if not self.spec.trained and row.recipe not in BASELINES:
-            whole = self._baseline(line.block, FULL_FT, column)
-            shape += verdict.keeps(accuracy, full, printed, whole)
+            shape = verdict.gain(accuracy, base, number, before)
+        if not self.spec.trained and not is_baseline:
+            shape += verdict.keeps(accuracy, full, number, whole)
         elsewhere = row.trained not in ("", column.key)
-        fallen = elsewhere and printed < before and shape and shape[0].holds
+        fallen = elsewhere and number < before and shape and shape[0].holds
         if fallen and verdict.lost_at_home(accuracy, self.frame, self.context.domains):
             lost = "it has lost its own domain: what it loses elsewhere is no specialization"
             shape = [Relation(None, f"{lost}; {shape[0].text}")]
         own = self._own(line.block) and not self.stand_ins[column.key]
         # A model that was specialized on another domain is not asked to know this one.
-        preserves = None if elsewhere or row.recipe in BASELINES else full
-        return verdict.judge(accuracy, printed, shape, own=own, preserves=preserves)
+        preserves = None if elsewhere or is_baseline else full
+        return verdict.judge(accuracy, number, shape, own=own, preserves=preserves)
+
+    def _own(self, block: Block) -> bool:
+        """Whether it is the paper's model, fully fine-tuned."""
+        return block.own_model and not self.context.lora
 
     def _difference(self, line: Line, column: Column) -> Cell | None:
         """Points over the first chain at the same kept fraction."""
@@ -253,30 +246,29 @@ class _Builder:
         own, other = (self._measured(line.block, row, column) for row in (line.row, first))
         if not isinstance(own, Accuracy) or not isinstance(other, Accuracy):
             return None
-        gap, sources = own.minus(other), (*own.sources, *other.sources)
-        return Cell(gap.points, gap.low, gap.high, sources=sources)
+        gap = own.minus(other)
+        return Cell(gap.points, gap.low, gap.high, sources=(*own.sources, *other.sources))
 
     def _size(self, line: Line, column: Column) -> Cell | None:
         """Mean, smallest and largest over domains. Judged if it was not asked for: the smallest
         above a bar (the largest over domains), and of compressed models the paper's own."""
-        row, size = line.row, column.of
+        row, size, own = line.row, column.of, self._own(line.block)
         if NONE in line.accuracies.values():
-            return Cell(verdict=NONE)
+            return Cell(judged=(NONE, ""))
         accuracies = [one for one in line.accuracies.values() if isinstance(one, Accuracy)]
         if not accuracies:
             return None
-        compressed, own = accuracies[0].tasks[0].compressor, self._own(line.block)
+        compressed, judged = accuracies[0].tasks[0].compressor, NO_VERDICT
         if size == "final":  # the paper counts sublayers, and of compressed models the bytes
             size = "bytes_percent" if compressed else "kept_percent"
         values = [getattr(accuracy, size) for accuracy in accuracies]
         smallest = row.smallest and size == "kept_percent"
-        value, result, why = (max if smallest else fmean)(values), None, ""
-        printed = line.printed[column.key]
+        value, printed = (max if smallest else fmean)(values), line.printed[column.key]
         if printed is not None and (row.smallest or (compressed and own)):
             part = smallest and len(accuracies) < len(self.domains)
-            result, why = verdict.judge_size(value, printed, own=own, part=part)
+            judged = verdict.judge_size(value, printed, own=own, part=part)
         sources = tuple(source for accuracy in accuracies for source in accuracy.sources)
-        return Cell(value, min(values), max(values), verdict=result, why=why, sources=sources)
+        return Cell(value, min(values), max(values), judged=judged, sources=sources)
 
     # ---- speed and time ------------------------------------------------------------------------
 
@@ -287,12 +279,11 @@ class _Builder:
             measured = where(measured, format=row.format, batch=row.batch)
         if row.recipe:
             measured = where(measured, compressor=Recipe.parse(row.recipe).compressor)
-            measured = measured[measured.base.isin([FULL, FULL_FT])]
-        elif row.format:
-            measured = derive.near(measured[measured.name.isin(row.names)], row.kept)
-        else:
-            return derive.trimmed_timings(measured, row.kept, row.compressor, row.names)
-        return dict(zip([""], rows(measured[:1]), strict=False))
+            full = rows(measured[measured.base.isin([FULL, FULL_FT])])
+            return {"": full[0]} if full else {}
+        if row.format:
+            measured = measured[measured.name.isin(row.names)]
+        return derive.trimmed_timings(measured, row.kept, row.compressor, row.names)
 
     def _speed(self, line: Line, column: Column) -> Cell | None:
         """A figure of a measurement of throughput."""
@@ -301,43 +292,41 @@ class _Builder:
             return None
         if figure == "trim_over":
             return self._trim_over(line, printed)
-        value = getattr(timing, figure)
+        value, judged = getattr(timing, figure), NO_VERDICT
         low, high = (getattr(timing, f"{figure}_{end}", None) for end in ("low", "high"))
-        result, why = None, ""
         if figure.startswith("compiled"):
-            why = (timing.content.get("compiled") or {}).get("error", "")
+            judged = None, (timing.content.get("compiled") or {}).get("error", "")
         elif figure in ("decode", "speedup") and not timing.in_turn:
-            why = APART
-        elif printed is None or figure not in ("decode", "speedup", "mem"):
-            pass
-        elif figure == "mem":
+            judged = None, APART
+        elif figure == "mem" and printed is not None:
             if timing.compressor and line.block.own_speed:
-                result, why = verdict.judge_size(value, printed, own=True)
-        elif line.block.own_speed:
-            result, why = verdict.judge_speed(value, float(printed))
-        elif "baseline" in timing.content:
-            paper = float(str(line.printed["speedup"]))
-            result, why = verdict.judge_ratio(derive.speedup(timing), paper)
-        return Cell(value, low, high, verdict=result, why=why, sources=(timing.source,))
+                judged = verdict.judge_size(value, printed, own=True)
+        elif figure in ("decode", "speedup") and printed is not None:
+            if line.block.own_speed:
+                judged = verdict.judge_speed(value, float(printed))
+            elif "baseline" in timing.content:
+                paper = float(line.printed["speedup"] or 0)
+                judged = verdict.judge_ratio(derive.speedup(timing), paper)
+        return Cell(value, low, high, judged=judged, sources=(timing.source,))
 
     def _trim_over(self, line: Line, printed: Value) -> Cell | None:
         """How many times as fast as the full, or compressed, model of this row TrimLLM is, both
         measured against the full model."""
-        timing = line.timing
+        timing, judged = line.timing, NO_VERDICT
         if timing.base not in (FULL, FULL_FT):
             return Cell()
         reference = next(row for row in self.spec.rows if row.kept == REFERENCE_KEPT)
         trimmed = next(iter(self._timings_of(line.block, reference).values()), None)
         if trimmed is None:
             return None
-        ratio, result, why = derive.over(trimmed, timing), None, ""
+        ratio = derive.over(trimmed, timing)
         if not (trimmed.in_turn and timing.in_turn):
-            why = APART
+            judged = None, APART
         elif printed is not None and line.block.own_speed:
-            result, why = verdict.judge_speed(ratio[0], float(printed))
+            judged = verdict.judge_speed(ratio[0], float(printed))
         elif printed is not None:
-            result, why = verdict.judge_ratio(ratio, float(printed))
-        return Cell(*ratio, verdict=result, why=why, sources=(trimmed.source, timing.source))
+            judged = verdict.judge_ratio(ratio, float(printed))
+        return Cell(*ratio, judged=judged, sources=(trimmed.source, timing.source))
 
     def _time(self, line: Line, column: Column) -> Cell | None:
         """Minutes of training, or training or scans in percent of Full-FT's training."""
@@ -345,26 +334,26 @@ class _Builder:
         what = next(filter(None, (line.row.recipe, *line.row.names)), "")
         place = (self.frame, line.block.name, self.context.timed.name, what)
         minutes = [*derive.minutes(*place, epochs, part).values()]
-        if not minutes:
+        shares = derive.shares_of_full_ft(*place, epochs, part)
+        values = minutes if column.of == "minutes" else shares
+        if not values:
             return None
         if part == "scan" and not any(minutes):
             return Cell()  # fine-tuning scans nothing
-        shares = derive.shares_of_full_ft(*place, epochs, part)
         printed, result, why = line.printed[column.key], None, ""
         if printed is not None and self.context.lora:
             result, why = NOT_RUN, "LoRA-FT is no full fine-tuning, whose time the paper reports"
         elif printed is not None and what != FULL_FT:
-            result, why = verdict.judge_share(shares, float(str(line.printed[f"share_{epochs}"])))
-        values = minutes if column.of == "minutes" else shares
+            paper = float(line.printed[f"share_{epochs}"] or 0)
+            result, why = verdict.judge_share(shares, paper)
         runs = derive.epoch_times(*place)
         measured = runs.groupby("results", sort=False).size()
         note = f"{min(epochs, measured.iloc[0])} epochs measured"
         note += "" if measured.iloc[0] >= epochs else f", their mean times {epochs}"
         return Cell(
-            fmean(values) if values else None,
+            fmean(values),
             deviation=stdev(values) if len(values) > 1 else None,
             n=int(measured.clip(upper=epochs).sum()),
-            verdict=result if values else NOT_RUN,
-            why="; ".join(filter(None, [why, note])),
+            judged=(result, "; ".join(filter(None, [why, note]))),
             sources=tuple(dict.fromkeys(runs.source)),
         )

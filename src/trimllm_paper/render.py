@@ -7,7 +7,7 @@ the paper's that names its model. The CSV is the complete form, one line a cell.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,17 @@ import pandas as pd
 
 from trimllm.base.files import write_text
 from trimllm_paper import verdict
+from trimllm_paper.frames import where
 from trimllm_paper.published import display
 from trimllm_paper.specification import Column
 
 DAGGER = "†"
 LEGEND = (
-    "In brackets: 95% interval (of accuracies over documents and seeds, of speeds over rounds); of "
-    "sizes the smallest and largest; ±: standard deviation over seeds. Verdict: "
+    "In brackets: 95% interval (of accuracies over documents and seeds, of speeds over rounds), of "
+    "sizes the smallest and largest; ±: standard deviation over seeds. Verdicts: "
     + "; ".join(f"{mark} {name}" for name, mark in verdict.MARKS.items())
-    + "; no mark: nothing to compare with. The rules are in src/trimllm_paper/verdict.py, the "
-    f"reason for each cell in the CSV. {DAGGER} measured on stand-in data."
+    + "; no mark: nothing to compare with. Rules: src/trimllm_paper/verdict.py; reasons: the CSV."
 )
-Line = tuple[str, str, list[str]]
-"""Kind, label and cells of a line: a `block`'s or a `section`'s heading (no cells), what was
-`measured`, or what the `paper` prints."""
 
 
 @dataclass(frozen=True)
@@ -51,51 +48,49 @@ class Rendered:
 
     def cell(self, block: str, row: str, column: str) -> Any:
         """A cell as a named tuple of plain values. Raises `KeyError` where there is none."""
-        cells = self.cells.astype(object).where(self.cells.notna(), None)
-        plain = cells.set_index(["block", "row", "column"]).loc[(block, row, column)]
-        return next(plain.to_frame().T.itertuples(index=False, name="Cell"))
+        found = where(self.cells, block=block, row=row, column=column)
+        if found.empty:
+            raise KeyError((block, row, column))
+        plain = found.astype(object).where(found.notna(), None)
+        return next(plain.itertuples(index=False, name="Cell"))
 
     @property
-    def heads(self) -> list[str]:
-        """Heads of all columns."""
-        return ["Recipe", *(column.label for column in self.columns)]
-
-    @property
-    def lines(self) -> Iterator[Line]:
-        """What Markdown and LaTeX show below the heads."""
-        for _, block in self.cells.groupby("block", sort=False):
-            first, measured = block.iloc[0], block.value.notna().any()
-            heading = "measured"
-            if not measured:
-                heading = "the paper's numbers, nothing measured here"
+    def parts(self) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Heading and text of every block's sections, as Markdown and LaTeX show them."""
+        measured = self.cells.value.notna().groupby(self.cells.block).transform("any")
+        cells = self.cells.assign(measured=measured)
+        for _, part in cells.groupby(["block", "section"], sort=False, dropna=False):
+            first, lines = part.iloc[0], []
+            heading = f"{first.block_label}: measured"
+            if not first.measured:
+                heading = f"{first.block_label}: the paper's numbers, nothing measured here"
             elif first.published_as and not first.is_paper:
-                heading = f"measured, a stand-in for {first.published_as}"
-            yield "block", f"{first.block_label}: {heading}", []
-            section = None
-            for _, row in block.groupby("row", sort=False):
-                first, cells = row.iloc[0], list(zip(row.itertuples(), self.columns, strict=True))
-                if first.section and first.section != section:
-                    yield "section", first.section, []
-                section = first.section
-                if measured:
-                    yield "measured", first.row_label, [_measured(*cell) for cell in cells]
+                heading += f", a stand-in for {first.published_as}"
+            for _, row in part.groupby("row", sort=False):
+                label, pairs = (
+                    row.row_label.iloc[0],
+                    [*zip(row.itertuples(), self.columns, strict=True)],
+                )
+                if first.measured:
+                    lines.append([label, *(_measured(*pair) for pair in pairs)])
+                    label = f"paper, {first.published_as}"
                 if first.published_as and row.printed.notna().any():
-                    label = f"paper, {first.published_as}" if measured else first.row_label
-                    yield "paper", label, [display(cell.printed, c.digits) for cell, c in cells]
+                    lines.append([label, *(display(one.printed, c.digits) for one, c in pairs)])
+            heading += f"; {first.section}" if first.section else ""
+            yield heading, pd.DataFrame(lines, columns=["Recipe", *(c.label for c in self.columns)])
 
 
 def _measured(cell: Any, column: Column) -> str:
-    """A measured cell in words: `78.0 (71.8–83.2) ~`, `not run` or `none`."""
+    """A measured cell in words: `78.0 (71.8 to 83.2) ~`, `not run` or `none`."""
     if pd.isna(cell.value):
         return cell.verdict if cell.verdict in (verdict.NOT_RUN, verdict.NONE) else "–"
-    sign, to = ("+", " to ") if column.shows == "difference" else ("", "–")
-    form = f"{sign}.{column.digits}f"
+    form = f"{'+' if column.shows == 'difference' else ''}.{column.digits}f"
     text, low, high = (f"{number:{form}}" for number in (cell.value, cell.low, cell.high))
     text += column.unit
-    if not pd.isna(cell.deviation) and pd.isna(cell.low):
+    if pd.notna(cell.deviation) and pd.isna(cell.low):
         text += f" ± {cell.deviation:{form}}"
     elif low != high:
-        text += f" ({low}{to}{high})"
+        text += f" ({low} to {high})"
     return f"{text} {verdict.MARKS.get(cell.verdict, '')}".rstrip()
 
 
@@ -108,31 +103,23 @@ def to_csv(table: Rendered) -> str:
     return plain.to_csv(index=False, lineterminator="\n")
 
 
+def escape_markdown(text: str) -> str:
+    """Text as GitHub shows it literally. Underscores inside words (drop_30) are literal anyway."""
+    return re.sub(r"([\\`*|<\[])", r"\\\1", " ".join(text.split()))
+
+
 def to_markdown(table: Rendered) -> str:
     """GitHub Markdown, padded so that it reads as plain text too."""
-    fonts = {"block": "**{}**", "section": "*{}*", "paper": "*{}*", "measured": "{}"}
-    grid = [list(map(_escape_markdown, table.heads))]
-    for kind, head, cells in table.lines:
-        label, *texts = (fonts[kind].format(_escape_markdown(text)) for text in (head, *cells))
-        texts = texts or [""] * len(table.columns)
-        grid.append([f"&nbsp; {label}" if kind == "paper" else label, *texts])
-    # Headings have a line for themselves: they do not widen the first column.
-    lines = [row for row in grid if any(row[1:])]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    grid.insert(1, ["-" * width for width in widths])
-    padded = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in grid]
-    above, below = (
-        "\n".join(f"- {_escape_markdown(line)}" for line in lines)
-        for lines in (table.header, (LEGEND, *table.notes))
-    )
-    parts = [f"# {_escape_markdown(table.title)}", above, "\n".join(padded), below]
-    return "\n\n".join(filter(None, parts)) + "\n"
 
+    def bullets(lines: Iterable[str]) -> str:
+        return "\n".join(f"- {escape_markdown(line)}" for line in lines)
 
-def _escape_markdown(text: str) -> str:
-    # Underscores inside words (drop_30) and a `~` alone are literal on GitHub; the rest is not.
-    escaped = re.sub(r"([\\`*|\[\]])", r"\\\1", " ".join(text.split()))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    texts = [f"# {escape_markdown(table.title)}", bullets(table.header)]
+    for heading, part in table.parts:
+        cells = part.rename(columns=escape_markdown).map(escape_markdown)
+        grid = cells.to_markdown(index=False, tablefmt="github", disable_numparse=True)
+        texts += [f"## {escape_markdown(heading)}", grid]
+    return "\n\n".join(filter(None, [*texts, bullets([LEGEND, *table.notes])])) + "\n"
 
 
 LATEX = {
@@ -144,23 +131,17 @@ LATEX = {
     **{"†": r"$^\dagger$", "✓": r"$\surd$", "✗": r"$\times$"},
     **{"[": "{[}", "]": "{]}"},  # a line that starts with [ would be read as an option of \\
 }
-LATEX_LINES = {
-    "block": r"\midrule \multicolumn{%d}{l}{\textbf{%s}}",
-    "section": r"\addlinespace \multicolumn{%d}{l}{\emph{%s}}",
-}
-LATEX_TABLE = r"""% \usepackage{booktabs,adjustbox}
+LATEX_TABLE = r"""%% \usepackage{booktabs,adjustbox}
 \begin{table*}
 \centering\footnotesize
-\caption{<caption>}
-\label{tab:<key>}
+\caption{%s.}
+\label{tab:%s}
 \begin{adjustbox}{max width=\textwidth, max totalheight=0.75\textheight}
-\begin{tabular}{<columns>}
-\toprule
-<body>
-\bottomrule
+\begin{tabular}{@{}l@{}}
+%s
 \end{tabular}
 \end{adjustbox}
-\par\smallskip\parbox{\textwidth}{\scriptsize <notes>}
+\par\smallskip\parbox{\textwidth}{\scriptsize %s}
 \end{table*}
 """
 
@@ -172,23 +153,13 @@ def escape_latex(text: str) -> str:
 
 def to_latex(table: Rendered) -> str:
     """A `table*` that fits the page; needs `\\usepackage{booktabs,adjustbox}`."""
-    many, body = len(table.heads), [" & ".join(map(escape_latex, table.heads))]
-    for kind, head, cells in table.lines:
-        label, *texts = map(escape_latex, (head, *cells))
-        if kind in LATEX_LINES:
-            body.append(LATEX_LINES[kind] % (many, label))
-        elif kind == "paper":
-            emphasized = (rf"\emph{{{text}}}" for text in (label, *texts))
-            body.append(r"\quad" + " & ".join(emphasized))
-        else:
-            body.append(" & ".join([label, *texts]))
+    body = []
+    for heading, part in table.parts:
+        cells = part.rename(columns=escape_latex).map(escape_latex)
+        body += [rf"\textbf{{{escape_latex(heading)}}} \\", cells.to_latex(index=False) + r"\\"]
     notes = (f"{text.rstrip('.')}." for text in (*table.header, LEGEND, *table.notes))
-    parts = {
-        "<caption>": escape_latex(f"{table.title.rstrip('.')}."),
-        **{"<key>": table.key, "<columns>": "l" * many, "<notes>": escape_latex(" ".join(notes))},
-        "<body>": "\n".join(rf"{line} \\" for line in body),
-    }
-    return re.sub("|".join(parts), lambda part: parts[part[0]], LATEX_TABLE)
+    texts = (escape_latex(table.title), table.key, "\n".join(body), escape_latex(" ".join(notes)))
+    return LATEX_TABLE % texts
 
 
 def render(table: Rendered, stem: str | Path) -> None:

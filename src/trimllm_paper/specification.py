@@ -33,6 +33,16 @@ class Column:
     over: str = ""
     under: str = ""
 
+    @property
+    def tested(self) -> str:
+        """Name of the domain whose tests it shows."""
+        return self.domain.name if self.domain else ""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks of the domain."""
+        return self.domain.tasks if self.domain else ()
+
 
 @dataclass(frozen=True)
 class Row:
@@ -60,9 +70,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table. `blocks`: one a `model`; one a `machine` and model that was timed; one a model and
-    machine, also where it was not timed (`both`); or one a model and machine timed in an `engine`.
-    """
+    """A table. `blocks`: one a `model`; one a `machine` and model; or one a machine and model that
+    was timed in an `engine`."""
 
     key: str
     title: str
@@ -86,12 +95,17 @@ class Table:
 # ---- what several tables have --------------------------------------------------------------------
 
 CRITERIA = {
-    **{"calibration": "Calibration scan", "activation_norm": "Activation norm"},
-    **{"both": "Both", "likelihood": "Likelihood"},
+    "calibration": "Calibration scan",
+    "activation_norm": "Activation norm",
+    "both": "Both",
+    "likelihood": "Likelihood",
 }
 COMPRESSORS = {
-    **{"llm_pruner": "LLM-Pruner", "sparsegpt_2_4": "SparseGPT (2:4)", "llm_int8": "LLM.int8()"},
-    **{"gptq_int4": "GPTQ-int4", "awq_int4": "AWQ-int4"},
+    "llm_pruner": "LLM-Pruner",
+    "sparsegpt_2_4": "SparseGPT (2:4)",
+    "llm_int8": "LLM.int8()",
+    "gptq_int4": "GPTQ-int4",
+    "awq_int4": "AWQ-int4",
 }
 REFERENCE_KEPT = CROSS_KEPT = 40
 """Percent of the sublayers that the paper's TrimLLM keeps in Table 1, and in Tables 4 and 5."""
@@ -108,9 +122,8 @@ SIZES = (
     Column("megabytes", "true MB", "size", "megabytes"),
 )
 ABOUT_SIZES = (
-    "Final Mem is the share of sublayers kept, as the paper counts, and of compressed models the "
-    "share of bytes. True bytes are the weights in percent of the pretrained model's. Both are "
-    "means over domains (smallest to largest), whose checkpoints drop different sublayers."
+    "Final Mem: share of sublayers kept, as the paper counts, or of bytes for compressed models. "
+    "True bytes: weights in percent of the pretrained model's. Both are means over domains."
 )
 _SPEEDS = (
     Column("throughput", "decode (tokens/s)", "speed", "decode", 2),
@@ -139,14 +152,17 @@ def speeds(keys: str, over: str = "") -> tuple[Column, ...]:
     return tuple(columns[key] for key in keys.split())
 
 
-ABOUT_SPEED = "Over full: median over rounds of full model's over row's time, measured in turn."
-ABOUT_PREDICTED = (
-    "Of predicted: over full, in percent of what the bytes read by a step, or the operations of a "
-    "prompt, predict."
+ABOUT_SPEED = (
+    "Over full: the full model's time over the row's, measured in turn; median of rounds. "
+    "Of predicted: in percent of the speedup that bytes (decode) or operations (prompt) allow."
+)
+ABOUT_MEM = (
+    "Mem: share of sublayers kept, or of bytes for compressed models. Sublayer bytes: without "
+    "embeddings and head, of the full model's; SparseGPT without a 2:4 kernel stores its zeros."
 )
 SMALLEST = (
-    "Accuracy and Final Mem of a criterion are those of the chain's smallest checkpoint that keeps "
-    "more than 90% of Full-FT's accuracy (Algorithm 1, C_a), chosen {by}. None: no trimmed "
-    "checkpoint does. Of several domains Final Mem is that of the one that compresses least."
+    "A criterion's row is the smallest checkpoint of its chain that keeps more than 90% of "
+    "Full-FT's accuracy (Algorithm 1, C_a), chosen {by}. None: no trimmed checkpoint does. Final "
+    "Mem is that of the domain that compresses least."
 )
 """`cells.py` says by which documents."""

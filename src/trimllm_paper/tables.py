@@ -19,7 +19,7 @@ from trimllm_paper import published
 from trimllm_paper.context import FULL, Context, Domain, Model
 from trimllm_paper.recipe import FULL_FT, FULL_FT_CHOICES, keys_of
 from trimllm_paper.specification import (
-    ABOUT_PREDICTED,
+    ABOUT_MEM,
     ABOUT_SIZES,
     ABOUT_SPEED,
     COMPRESSORS,
@@ -49,18 +49,21 @@ def _compressed(*names: str, section: str = "") -> list[Row]:
     return [Row(n, COMPRESSORS[n], f"{FULL_FT}+{n}", section=section) for n in names]
 
 
-def _domains(key: str, domains: Iterable[Domain], which: str) -> tuple[Column, ...]:
-    """Columns of accuracy: the paper's `published` ones (without tasks where they are not
-    configured), those `shared` with the configuration, or all `configured`, the paper's first."""
+def _published_domains(key: str, domains: Iterable[Domain]) -> tuple[Column, ...]:
+    """Columns of the paper's domains, without tasks where they are not configured."""
     ours = {domain.name: domain for domain in domains}
-    shown = {
-        name: ours.get(name, Domain(name=name, label=published.DOMAINS[name], tasks=()))
-        for name in published.table(key).columns
-        if name in (published.DOMAINS if which == "published" else ours)
-    }
-    if which == "configured":
-        shown |= {name: ours[name] for name in sorted(ours)}
-    return tuple(Column(one.name, one.label, domain=one) for one in shown.values())
+    names = [name for name in published.table(key).columns if name in published.DOMAINS]
+    labels = published.DOMAINS
+    shown = [ours.get(n, Domain(name=n, label=labels[n], tasks=())) for n in names]
+    return tuple(Column(one.name, one.label, domain=one) for one in shown)
+
+
+def _own_domains(key: str, domains: Iterable[Domain]) -> tuple[Column, ...]:
+    """Columns of the configured domains, the paper's first."""
+    ours = {domain.name: domain for domain in domains}
+    first = [name for name in published.table(key).columns if name in ours]
+    names = dict.fromkeys((*first, *sorted(ours)))
+    return tuple(Column(name, ours[name].label, domain=ours[name]) for name in names)
 
 
 def _models(key: str, context: Context, which: str) -> tuple[Model, ...]:
@@ -81,7 +84,7 @@ def table1(context: Context) -> Table:
     trim_over = Column("trim_over", "TrimLLM over it", "speed", "trim_over", 2, "×")
     return Table(
         "table1",
-        "Table 1: decoding throughput at batch 1, ours and the paper's",
+        "Table 1: decoding throughput at batch 1",
         context.select("main"),
         columns=(
             *speeds("throughput speedup compiled compiled_speedup", over="fp16"),
@@ -96,12 +99,9 @@ def table1(context: Context) -> Table:
             *(_trimllm(names, kept[0], compressor=one) for one in timed.composed),
         ),
         notes=(
-            f"{ABOUT_SPEED} {ABOUT_PREDICTED} TrimLLM over it: TrimLLM ({REFERENCE_KEPT}%) over "
-            "the row, both relative to the full model.",
-            "Mem: share of sublayers kept, or of all bytes for compressed models. Of copy "
-            "bandwidth: bytes read a second over those of a plain copy, which also writes, so more "
-            "than 100% is possible. Of matrix rate: operations a second over those of one large "
-            "product.",
+            f"{ABOUT_SPEED} TrimLLM over it: TrimLLM ({REFERENCE_KEPT}%) over the row.",
+            f"{ABOUT_MEM} Of copy bandwidth: bytes read a second over those of a plain copy, which "
+            "also writes. Of matrix rate: operations a second over those of one large product.",
         ),
         header=("Batch 1, greedy, end of text ignored; the paper: length 512, 16-bit floats",),
         blocks="machine",
@@ -113,13 +113,18 @@ def table_engines(context: Context) -> Table:
     """Full and trimmed models in each engine, format and batch size."""
     kept = context.engines.kept_percent or context.trim.kept_percent
     models = [Row("full", FULL, FULL_FT), *(_trimllm(context.chains[:1], k) for k in kept)]
-    rows = []
     lacking = {*COMPRESSED} - {*context.compress.methods}
     formats = [name for name in context.engines.formats if name not in lacking]
-    for name, batch in product(formats, context.engines.batches):
-        where: dict[str, Any] = {"format": name, "batch": batch}
-        where["section"] = f"{FORMATS[name]}, {name}, batch {batch}"
-        rows += [replace(row, key=f"{name}_{batch}_{row.key}", **where) for row in models]
+    rows = [
+        replace(
+            row,
+            key=f"{name}_{batch}_{row.key}",
+            format=name,
+            batch=batch,
+            section=f"{FORMATS[name]}, {name}, batch {batch}",
+        )
+        for name, batch, row in product(formats, context.engines.batches, models)
+    ]
     return Table(
         "table_engines",
         "Table E: full and trimmed models in transformers, llama.cpp and vLLM",
@@ -129,10 +134,10 @@ def table_engines(context: Context) -> Table:
         ),
         rows=tuple(rows),
         notes=(
-            f"{ABOUT_SPEED} Both by the same engine, format and batch size. {ABOUT_PREDICTED} From "
-            "transformers: mean difference of log-probabilities when the export was verified.",
-            "Not run: the engine is not installed (llama.cpp comes with the wheel xllamacpp, vLLM "
-            "by `make vllm-env`) or was not measured. Batches in llama.cpp are parallel sequences.",
+            f"{ABOUT_SPEED} From transformers: mean difference of log-probabilities when the "
+            "export was verified. Batches in llama.cpp are parallel sequences.",
+            "Not run: the engine is not installed (llama.cpp: wheel xllamacpp; vLLM: `make "
+            "vllm-env`) or was not measured.",
         ),
         header=("Each engine by its own generation, cache and scheduler; end of text ignored",),
         blocks="engine",
@@ -152,10 +157,10 @@ def table7(context: Context) -> Table:
     mem, unit_bytes = speeds("mem unit_bytes")
     return Table(
         "table7",
-        "Table 7: compression on top of TrimLLM, ours and the paper's",
+        "Table 7: compression on top of TrimLLM",
         _models("table7", context, "main"),
         columns=(
-            *_domains("table7", context.domains, "shared"),
+            *_published_domains("table7", context.domains),
             *speeds("throughput speedup", over="full_ft"),
             *(replace(mem, label="Final Mem", printed="final_mem"), unit_bytes),
         ),
@@ -163,10 +168,9 @@ def table7(context: Context) -> Table:
         notes=(
             f"TrimLLM rows keep {kept:g}% of the sublayers. Untrimmed rows without a compressor "
             f"share one measurement of throughput. {ABOUT_SPEED}",
-            "Final Mem: share of sublayers kept, or of all bytes for compressed models. Sublayer "
-            "bytes: in percent of the full model's, without embeddings and head.",
+            ABOUT_MEM,
         ),
-        blocks="both",
+        blocks="machine",
         also=(
             *_compressed("llm_int8"),
             *(Row(f"{name}_{k:g}", name, names=(name,), kept=k) for name, k in in_figure_2),
@@ -190,14 +194,15 @@ def _specialized(
         rows.append(Row(FULL_FT_CHOICES, "Full-FT (choices)", FULL_FT_CHOICES, section=section))
     more = [c for c in COMPRESSORS if c in context.compress.methods and c not in compressors]
     rows += _compressed(*more, section=f"{OURS}: compressors that its table does not have")
-    # Without a model the table is the paper's alone, on its own data.
-    domains = context.domains if models or key == "table2" else ()
-    columns = _domains(key, domains, "configured" if key == "table2" else "published")
+    if key == "table2":
+        columns = _own_domains(key, context.domains)
+    else:  # without a model the table is the paper's alone, on its own data
+        columns = _published_domains(key, context.domains if models else ())
     lacking = "" if context.paper_chain else "; no recipe of this configuration has it"
     criterion = f"criterion both (calibration scan, ties by activation norm){lacking}"
     return Table(
         key,
-        f"Table {key[-1]}: accuracy (%) of specialized models, ours and the paper's",
+        f"Table {key[-1]}: accuracy (%) of specialized models",
         *(models, (*columns, *SIZES), tuple(rows)),
         notes=(ABOUT_SIZES, f"TrimLLM rows: {criterion}."),
         compared="llama-7b" if key == "table2" else "opt-1.3b",
@@ -210,13 +215,10 @@ def table_a1(context: Context) -> Table:
     keys = {n: dict(keys_of(context.recipes[n].model_dump(mode="json"))) for n in context.chains}
     differences = []
     for name in others:
-        own = [
-            f"{k}: {json.dumps(v)}"
-            for k, v in keys[name].items()
-            if (k, v) not in keys[first].items()
-        ]
-        differences.append(f"{name} {', '.join(own) or 'nothing'}".replace('"', ""))
-    domains = _domains("table_a1", context.trained("compared"), "configured")
+        changed = [one for one in keys[name].items() if one not in keys[first].items()]
+        own = ", ".join(f"{key}: {json.dumps(value)}" for key, value in changed) or "nothing"
+        differences.append(f"{name} {own}".replace('"', ""))
+    domains = _own_domains("table_a1", context.trained("compared"))
     minus = (
         replace(one, key=f"{one.key}_minus", label=f"{one.label} − {first}", shows="difference")
         for one in domains
@@ -256,7 +258,7 @@ def table3(context: Context) -> Table:
         "table3",
         f"Table 3: accuracy (%) by criterion and rule, r = {ratio:g}",
         _models("table3", context, "compared"),
-        columns=(*_domains("table3", context.trained("compared"), "published"), *SIZES[:2]),
+        columns=(*_published_domains("table3", context.trained("compared")), *SIZES[:2]),
         rows=(
             *(*TUNED, *(row for row in criteria if not row.section)),
             *(Row(f"{r}_50", f"{r.capitalize()} 50%", names=(r,), kept=50) for r in RULES),
@@ -284,7 +286,7 @@ def table6(context: Context) -> Table:
         "table6",
         "Table 6: accuracy (%) by criterion and sparse update ratio r",
         _models("table6", context, "compared"),
-        columns=(*_domains("table6", context.trained("compared"), "published"), *SIZES[:2]),
+        columns=(*_published_domains("table6", context.trained("compared")), *SIZES[:2]),
         rows=tuple(rows),
         notes=(SMALLEST, f"Pretrained and {FULL} stand in Table 3."),
         also=TUNED[:2],
@@ -300,9 +302,7 @@ def _cross(context: Context, key: str, which: str, on: str, trained: tuple[str, 
     groups = [("", "", context.paper_chain)]
     for name in context.other_chains:
         criterion = context.recipes[name].criterion
-        whose = "the paper's criterion" if criterion in PAPER_CRITERIA else "not the paper's"
-        section = f"ours: recipe {name}, criterion {criterion} ({whose})"
-        groups.append((f"_{name}", section, (name,)))
+        groups.append((f"_{name}", f"ours: recipe {name}, criterion {criterion}", (name,)))
     for (end, section, names), domain in product(groups, trained):
         label, key_of_row = f"{published.DOMAINS[domain]}-specialized", f"{domain}_specialized{end}"
         rows.append(Row(key_of_row, label, names=names, kept=kept, trained=domain, section=section))
@@ -310,7 +310,7 @@ def _cross(context: Context, key: str, which: str, on: str, trained: tuple[str, 
         key,
         f"Table {key[-1]}: accuracy (%) of models specialized at {kept:g}% on {on} domains",
         models,
-        columns=_domains(key, context.trained(which) if models else (), "published"),
+        columns=_published_domains(key, context.trained(which) if models else ()),
         rows=tuple(rows),
         notes=(
             "A row was trained, calibrated and trimmed on one domain; a column is what it was "
@@ -343,10 +343,9 @@ def table9(context: Context) -> Table:
         f"Table 9: minutes of training on {timed}, r = {context.main.ratio:g}",
         *(_models("table9", context, "compared"), tuple(columns), tuple(rows)),
         notes=(
-            f"Minutes of training alone: seconds a token times the tokens of a pass of {FULL}. "
-            f"Recipes trained one after another. {FULL} and Sparse-FT of more epochs than were run "
-            "take their mean, as the CSV says. Scans: time of the scans between epochs in percent "
-            f"of {FULL}'s training.",
+            f"Training alone: seconds a token times the tokens of a pass of {FULL}. {FULL} and "
+            "Sparse-FT of more epochs than were run take their mean, as the CSV says. Scans: time "
+            f"of the scans between epochs in percent of {FULL}'s training.",
             "A share agrees within 10 points, by its t interval over seeds; one seed leaves it "
             "undecided. n counts the epochs measured.",
         ),

@@ -162,10 +162,10 @@ class Targets:
         elif rows:
             files["trainings"] = self.trainings(models, self.compared, [FULL_FT])
             files["epochs"] = self.chains(models, self.compared, names, self.smallest)
-        if spec.blocks != "machine" and not timed:
+        if any(column.shows == "accuracy" for column in spec.columns):
             files["evaluations"] = self.answers([name])
         files = self._pooled(files)
-        if spec.blocks in ("machine", "both"):
+        if spec.blocks == "machine":
             files["throughput"] = self.timings()
         return files
 

@@ -138,10 +138,8 @@ def test_accuracy_and_throughput_stand_in_one_row_and_name_the_timed_checkpoint(
     assert cells["mem"].printed == ">12.5%"
     assert cells["unit_bytes"].value == pytest.approx(13)
     assert cells["sciq"].sources[0].endswith(f"{chain}+awq_int4/sciq.json")
-    labels = {column.key: column.label for column in table.columns}
-    assert labels["sciq"] == "SciQ†"
-    for name in names[1:]:
-        assert labels[name].endswith(", checkpoint of PIQA")
+    assert table.columns[0].label == "SciQ†"
+    assert any("checkpoint of PIQA" in line for line in table.header)
     # A missing half leaves the other.
     assert table.cell(block, "gptq_int4", "throughput").verdict == "not run"
     assert table.cell(block, "sparsegpt_2_4", "sciq").verdict == "not run"

@@ -76,7 +76,7 @@ def test_its_time_is_compared_with_nothing(tmp_path: Path) -> None:
         "table9", trainings=trainings, epochs=write_chain(tmp_path, plain_chain()), lora=True
     )
     names = [one.label for one in found.columns if one.of == "share"]
-    assert names == ["of LoRA-FT (the paper's of Full-FT)"] * 3
+    assert names == ["of LoRA-FT"] * 3
     assert {*found.cells.verdict} == {None, NOT_RUN}
     cell = found.cell("tiny", "sparse_ft", "share_2")
     assert cell.value == pytest.approx(100) and "no full fine-tuning" in cell.why

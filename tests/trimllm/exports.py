@@ -1,15 +1,14 @@
-"""Tiny models with tokenizers that llama.cpp knows, and patterns of missing sublayers."""
-
-from __future__ import annotations
+"""Tiny models with tokenizers that llama.cpp knows."""
 
 import importlib.util
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from models import tiny
+from models import BLOCKS, tiny
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
@@ -19,22 +18,8 @@ from transformers import PreTrainedTokenizerFast
 import trimllm
 from trimllm.exporting.formats import VLLM, installed
 from trimllm.exporting.proof import TEXTS
-from trimllm.sublayers import Unit, drop
+from trimllm.sublayers import Unit
 
-BLOCKS = 5
-FIRST, LAST = ([Unit(block, "attention"), Unit(block, "mlp")] for block in (0, BLOCKS - 1))
-DROPPED = {
-    "nothing": [],
-    "first attention": FIRST[:1],
-    "first mlp": FIRST[1:],
-    "first block": FIRST,
-    "last attention": LAST[:1],
-    "last mlp": LAST[1:],
-    "last block": LAST,
-    "unpaired": [Unit(0, "mlp"), Unit(1, "mlp"), Unit(2, "attention"), Unit(3, "attention")],
-    "all attention": [Unit(block, "attention") for block in range(BLOCKS)],
-    "all mlp": [Unit(block, "mlp") for block in range(BLOCKS)],
-}
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 needs_llama_cpp = pytest.mark.skipif(
     importlib.util.find_spec("xllamacpp") is None, reason="llama.cpp (xllamacpp) is not installed"
@@ -80,7 +65,7 @@ def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     return wrapped
 
 
-def tiny_model(family: str, dropped: list[Unit] | None = None, **changed: Any) -> nn.Module:
+def tiny_model(family: str, dropped: Iterable[Unit] = (), **changed: Any) -> nn.Module:
     """A tiny model for the tokenizers above, without the units; no window cuts its texts short."""
     changed = {"vocab_size": 340, "max_position_embeddings": 256, **changed}
     if family != "llama":
@@ -88,8 +73,7 @@ def tiny_model(family: str, dropped: list[Unit] | None = None, **changed: Any) -
     if family == "qwen2":
         changed.setdefault("use_sliding_window", False)
         changed.setdefault("layer_types", ["full_attention"] * BLOCKS)
-    model = tiny(family, **changed)
-    return drop(model, dropped) if dropped else model
+    return tiny(family, dropped=dropped, **changed)
 
 
 def saved(model: nn.Module, folder: Path, tokenizer: Any = None) -> Path:

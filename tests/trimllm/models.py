@@ -1,7 +1,5 @@
 """Tiny random models of every family, and what tests compare."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,22 +23,21 @@ from transformers import (
 )
 
 from trimllm import checkpoint
-from trimllm.data import Document
+from trimllm.data import Document, write_documents
 from trimllm.sublayers import Unit, adapter_of, drop, unit_layers
+from trimllm.train import TrainJob
 
-ROTARY = {
+SIZES = {
     "vocab_size": 101,
     "hidden_size": 32,
-    "intermediate_size": 48,
     "num_hidden_layers": 5,
     "num_attention_heads": 4,
-    "num_key_value_heads": 2,
     "max_position_embeddings": 128,
     "bos_token_id": 1,
     "eos_token_id": 2,
     "pad_token_id": 0,
-    "initializer_range": 0.2,
 }
+ROTARY = {**SIZES, "intermediate_size": 48, "num_key_value_heads": 2, "initializer_range": 0.2}
 LLAMA_3 = {
     "rope_type": "llama3",
     "rope_theta": 10000.0,
@@ -59,25 +56,33 @@ CONFIGS = {
     "smollm3": lambda: SmolLM3Config(**ROTARY, no_rope_layer_interval=3),
     "phi3": lambda: Phi3Config(**ROTARY, resid_pdrop=0.0),
     "opt": lambda: OPTConfig(
-        vocab_size=101,
-        hidden_size=32,
-        ffn_dim=48,
-        num_hidden_layers=5,
-        num_attention_heads=4,
-        max_position_embeddings=128,
-        word_embed_proj_dim=16,
-        init_std=0.2,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-        dropout=0.0,
+        **SIZES, ffn_dim=48, word_embed_proj_dim=16, init_std=0.2, dropout=0.0
     ),
 }
 FAMILIES = tuple(CONFIGS)
+BLOCKS = 5
+DROPPED = {
+    "nothing": [],
+    "first attention": [Unit(0, "attention")],
+    "last mlp": [Unit(4, "mlp")],
+    "ends": [Unit(block, kind) for block in (0, 4) for kind in ("attention", "mlp")],
+    "unpaired": [Unit(0, "mlp"), Unit(1, "mlp"), Unit(2, "attention"), Unit(3, "attention")],
+    "all attention": [Unit(block, "attention") for block in range(BLOCKS)],
+    "all mlp": [Unit(block, "mlp") for block in range(BLOCKS)],
+}
+# First and last sublayer gone, attention and MLPs without their partner.
+SOME = [Unit(0, "attention"), Unit(1, "mlp"), Unit(2, "attention"), Unit(4, "mlp")]
 
 
-def tiny(family: str, seed: int = 0, mlp_width: int | None = None, **changed: Any) -> nn.Module:
-    """A random model whose norms and biases are random too, so that no term can hide."""
+def tiny(
+    family: str,
+    seed: int = 0,
+    mlp_width: int | None = None,
+    dropped: Iterable[Unit] = (),
+    **changed: Any,
+) -> nn.Module:
+    """A random model whose norms and biases are random too, so that no term can hide. A stock model
+    where nothing is `dropped`."""
     torch.manual_seed(seed)
     config = CONFIGS[family]()
     for name, value in changed.items():
@@ -91,7 +96,7 @@ def tiny(family: str, seed: int = 0, mlp_width: int | None = None, **changed: An
                 parameter.add_(torch.randn_like(parameter) * 0.2)
             elif name.endswith("bias"):
                 parameter.copy_(torch.randn_like(parameter) * 0.2)
-    return model
+    return drop(model, dropped) if dropped else model
 
 
 @torch.no_grad()
@@ -127,7 +132,7 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def random_documents(
-    count: int, seed: int = 0, *, choices: int = 3, longest: int = 9
+    count: int, seed: int = 0, *, choices: int = 3, longest: int = 7
 ) -> list[Document]:
     """Questions of random words: prompts of two to `longest`, choices of one to three."""
     rng = random.Random(seed)
@@ -145,9 +150,17 @@ def random_documents(
     ]
 
 
-def saved_families(root: Path, dropped: list[Unit]) -> dict[str, Path]:
-    """A trimmed checkpoint of every family in a folder."""
-    return {
-        family: checkpoint.save(drop(tiny(family), dropped), word_tokenizer(), root / family)
-        for family in FAMILIES
-    }
+def job_folder(
+    folder: Path, model: nn.Module, *, dtype: str | None = None, **documents: list[Document]
+) -> Path:
+    """A folder with a checkpoint, `base`, and a file of documents for each name."""
+    checkpoint.save(model, word_tokenizer(), folder / "base", dtype=dtype)
+    for name, some in documents.items():
+        write_documents(folder / f"{name}.jsonl", some)
+    return folder
+
+
+def train_job(folder: Path, **fields: Any) -> TrainJob:
+    """A job on the checkpoint and the documents of a `job_folder`, in so far as it has them."""
+    paths = {path.stem: str(path) for path in folder.glob("*.jsonl")}
+    return TrainJob(**{"checkpoint": str(folder / "base"), **paths, **fields})

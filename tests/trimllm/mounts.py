@@ -1,7 +1,5 @@
 """File systems that fail for real, seen by the commands of a test alone."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -17,15 +15,10 @@ POWERLESS = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid(
 
 
 class Mounts(NamedTuple):
-    """A namespace of mounts.
+    """A namespace of mounts."""
 
-    Attributes:
-        prefix: put before a command that shall see them.
-        root: the root folder as seen from within.
-    """
-
-    prefix: list[str]
-    root: str
+    prefix: list[str]  # put before a command that shall see them
+    root: str  # the root folder as seen from within
 
     def mount(self, *words: object) -> None:
         subprocess.run([*self.prefix, "mount", *map(str, words)], check=True)

@@ -1,13 +1,18 @@
-"""Folders that are made once and read by all processes of a test run."""
-
-from __future__ import annotations
+"""Folders that are made once and read by all processes of a test run; fresh processes."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+
+import trimllm
+
+TESTS = Path(__file__).parent
+SOURCE = Path(trimllm.__file__).parents[1]
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -23,3 +28,12 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
             make(folder)
             made.touch()
     return folder
+
+
+def run_python(code: str, *words: object, **environment: str) -> str:
+    """What code prints in a fresh process, which has to succeed; it can import these modules."""
+    variables = {"PYTHONPATH": f"{SOURCE}{os.pathsep}{TESTS}", **environment}
+    command = [sys.executable, "-P", "-c", code, *map(str, words)]
+    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | variables)
+    assert run.returncode == 0, run.stderr
+    return run.stdout

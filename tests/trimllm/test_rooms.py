@@ -1,21 +1,13 @@
 """Packages of the library import downwards only, those of the pipeline without cycles."""
 
-from __future__ import annotations
-
 import ast
-import os
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 import pytest
+from shared import SOURCE, run_python
 
-import trimllm
-
-SOURCE = Path(trimllm.__file__).parents[1]
 # From the lowest to the highest.
 LIBRARY = (
     *("base", "sublayers", "checkpoint", "data", "score", "scanning", "select", "train"),
@@ -36,7 +28,7 @@ def imports(house: str) -> Iterator[tuple[str, str]]:
                 yield from ((room, f"{node.module}.{alias.name}") for alias in node.names)
 
 
-def test_the_library_imports_downwards_and_nothing_of_the_pipeline() -> None:
+def test_the_library_imports_downwards_and_nothing_of_the_pipeline():
     for room, name in imports("trimllm"):
         house, _, rest = name.partition(".")
         other = rest.partition(".")[0]
@@ -45,24 +37,13 @@ def test_the_library_imports_downwards_and_nothing_of_the_pipeline() -> None:
             assert LIBRARY.index(other) <= LIBRARY.index(room), f"{room} imports {name}"
 
 
-def test_the_pipeline_has_no_import_cycles() -> None:
+def test_the_pipeline_has_no_import_cycles():
     graph = defaultdict(set)
     for room, name in imports("trimllm_paper"):
         house, _, rest = name.partition(".")
         if house == "trimllm_paper" and "__init__" != room != rest.partition(".")[0]:
             graph[room].add(rest.partition(".")[0])
     assert len([*TopologicalSorter(graph).static_order()]) > 10
-
-
-def run(code: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 @pytest.mark.parametrize(
@@ -73,19 +54,6 @@ def run(code: str) -> str:
         ("trimllm_paper.cells, trimllm_paper.claims, trimllm_paper.figures", "torch"),
     ],
 )
-def test_imports_load_nothing_that_they_do_not_need(modules: str, without: str) -> None:
+def test_imports_load_nothing_that_they_do_not_need(modules, without):
     code = f"import sys, {modules}; print({{*{without.split()}}} & sys.modules.keys())"
-    assert run(code) == "set()"
-
-
-def test_public_names_are_imported_on_first_use() -> None:
-    assert all(callable(getattr(trimllm, name)) for name in trimllm.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'shrink'"):
-        trimllm.shrink  # noqa: B018
-
-
-def test_auto_classes_know_trimmed_models_after_importing_trimllm_auto() -> None:
-    """Even if something has looked for transformers before, as optimum does."""
-    code = "import trimllm, importlib.util as u; u.find_spec('transformers'); import trimllm.auto; "
-    code += "from transformers import AutoConfig; print(AutoConfig.for_model('trimllm_opt').units)"
-    assert run(code) == "None"
+    assert run_python(code).strip() == "set()"

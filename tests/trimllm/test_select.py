@@ -1,7 +1,5 @@
 """Criteria follow the paper's equations, rules its baselines."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -38,7 +36,7 @@ scans = st.builds(
 )
 
 
-def test_scores_follow_the_equations_of_the_paper() -> None:
+def test_scores_follow_the_equations_of_the_paper():
     scan = a_scan([20, 0, 10, *[5] * 9], [2.0, 8.0, 0.0, *[4.0] * 9])
     assert by_accuracy(scan, ALL[0]) == 0
     assert by_accuracy(scan, ALL[1]) == pytest.approx(100 / (1 + 1e-6))
@@ -51,9 +49,7 @@ def test_scores_follow_the_equations_of_the_paper() -> None:
 # Nothing but the norm tells these apart.
 @example(a_scan([10] * 12, [1.0, 2.0, 3.0, 7.0] * 3), "both", 3)
 @given(scans, st.sampled_from(OF_CHOICES), st.integers(1, 11))
-def test_the_lowest_score_is_dropped_most_accurate_first(
-    scan: Scan, criterion: str, count: int
-) -> None:
+def test_the_lowest_score_is_dropped_most_accurate_first(scan, criterion, count):
     """The order is told without Eq. 3 and 4: both fall with what they are made of."""
     keys = {
         "calibration": lambda u: -scan.sublayers[u].accuracy,
@@ -68,21 +64,7 @@ def test_the_lowest_score_is_dropped_most_accurate_first(
     assert (selection.margin == 0) <= (selection.ties > 1 or criterion == "likelihood")
 
 
-def test_free_answers_are_ranked_by_their_likelihood() -> None:
-    likely = [-2.0, -1.0, -3.0, *[-4.0] * 9]
-    scores = {
-        unit: Scores(None, likelihood, 2.0 if unit == ALL[5] else 1.0)
-        for unit, likelihood in zip(ALL, likely, strict=True)
-    }
-    scan = Scan(20, scores, free=True)
-    assert choose(scan, ANSWER_CRITERION, 3).dropped == (ALL[1], ALL[0], ALL[2])
-    assert choose(scan, ANSWER_CRITERION, 2).margin == pytest.approx(1.0)
-    assert choose(scan, "activation_norm", 1).dropped == (ALL[5],)
-    # The first block is missed least, and the second next.
-    assert trainable_blocks(scan, ANSWER_CRITERION, 4 / 6) == [2, 3, 4, 5]
-
-
-def test_ties_and_margin_of_a_known_scan() -> None:
+def test_ties_and_margin_of_a_known_scan():
     scan = a_scan([18, 18, 17, 18, *[10] * 8], [1.0, 9.0, 1.0, 2.0, *[1.0] * 8])
     by_both = choose(scan, "both", 1)
     assert by_both.dropped == (ALL[1],) and by_both.margin == 0
@@ -96,9 +78,7 @@ def test_ties_and_margin_of_a_known_scan() -> None:
 
 
 @given(scans, st.sampled_from(["calibration", "both"]), st.sampled_from([1, 0.5, 1 / 3, 0.1]))
-def test_exactly_the_most_important_blocks_are_trainable(
-    scan: Scan, criterion: str, ratio: float
-) -> None:
+def test_exactly_the_most_important_blocks_are_trainable(scan, criterion, ratio):
     chosen = trainable_blocks(scan, criterion, ratio)
     assert len({*chosen}) == math.ceil(round(ratio * BLOCKS, 9)) and chosen == sorted(chosen)
     total = [sum(by_accuracy(scan, u) for u in ALL if u.block == b) for b in range(BLOCKS)]
@@ -106,7 +86,7 @@ def test_exactly_the_most_important_blocks_are_trainable(
     assert not left_out or min(total[b] for b in chosen) >= max(left_out)
 
 
-def test_ties_between_blocks_go_to_the_smaller_norm_then_the_lower_index() -> None:
+def test_ties_between_blocks_go_to_the_smaller_norm_then_the_lower_index():
     scan = a_scan([10] * 12, [1.0] * 6 + [0.5, 0.5] + [1.0] * 4)
     assert trainable_blocks(scan, "both", 1 / 6) == [3]
     assert trainable_blocks(scan, "both", 0.5) == [0, 1, 3]
@@ -116,7 +96,7 @@ def test_ties_between_blocks_go_to_the_smaller_norm_then_the_lower_index() -> No
             trainable_blocks(scan, "both", ratio)
 
 
-def test_rules_drop_whole_blocks() -> None:
+def test_rules_drop_whole_blocks():
     assert {u.block for u in choose_by_rule("top", ALL, 6).dropped} == {3, 4, 5}
     assert {u.block for u in choose_by_rule("bottom", ALL, 6).dropped} == {0, 1, 2}
     drawn = choose_by_rule("random", ALL, 6, seed=4).dropped

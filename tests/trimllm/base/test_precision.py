@@ -1,7 +1,5 @@
 """Weights are rounded, and nothing else is."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from models import FAMILIES, tiny
@@ -10,7 +8,7 @@ from trimllm.base.precision import round_weights_, rounded_copy
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_rounding_leaves_rotary_frequencies_and_ties_alone(family: str) -> None:
+def test_rounding_leaves_rotary_frequencies_and_ties_alone(family):
     model, original = tiny(family), tiny(family)
     copied = rounded_copy(model, torch.bfloat16)
     for rounded in (copied, round_weights_(tiny(family), torch.bfloat16)):

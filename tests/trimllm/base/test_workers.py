@@ -1,10 +1,6 @@
 """Workers reply, report users' mistakes in one line, and end with their block."""
 
-from __future__ import annotations
-
 import os
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -33,12 +29,12 @@ class Worker:
 
 
 @pytest.fixture
-def script(tmp_path: Path) -> Path:
+def script(tmp_path):
     (tmp_path / "worker.py").write_text(SCRIPT)
     return tmp_path / "worker.py"
 
 
-def test_a_worker_replies_and_ends_with_its_block(script: Path) -> None:
+def test_a_worker_replies_and_ends_with_its_block(script):
     variables = environment(3, isolated=True)
     with Worker(script, {"start": 1}, name="sum", variables=variables) as worker:
         assert [worker.ask("add", 2), worker.ask("add", 3)] == [3, 6]
@@ -57,13 +53,13 @@ def test_a_worker_replies_and_ends_with_its_block(script: Path) -> None:
         (1, "fail", "sum: ZeroDivisionError"),
     ],
 )
-def test_what_goes_wrong_is_one_line(script: Path, start: Any, command: Any, message: str) -> None:
+def test_what_goes_wrong_is_one_line(script, start, command, message):
     with pytest.raises(UserError, match=message):  # noqa: SIM117
         with Worker(script, {"start": start}, name="sum") as worker:
             worker.ask(command)
 
 
-def test_the_python_of_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_of_an_environment(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TRIMLLM_TOY_PYTHON", raising=False)
     (tmp_path / ".envs/toy").mkdir(parents=True)

@@ -1,16 +1,14 @@
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
-from models import saved_families
+from models import FAMILIES, SOME, tiny, word_tokenizer
 
-from trimllm.sublayers import Unit
-
-DROPPED = [Unit(0, "attention"), Unit(1, "mlp"), Unit(2, "attention"), Unit(4, "mlp")]
+from trimllm import checkpoint
 
 
 @pytest.fixture(scope="session")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def saved(tmp_path_factory):
     """A trimmed checkpoint of every family; not to be written into."""
-    return saved_families(tmp_path_factory.mktemp("trimmed"), DROPPED)
+    root, tokenizer = tmp_path_factory.mktemp("trimmed"), word_tokenizer()
+    return {
+        family: checkpoint.save(tiny(family, dropped=SOME), tokenizer, root / family)
+        for family in FAMILIES
+    }

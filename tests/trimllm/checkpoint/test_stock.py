@@ -1,28 +1,16 @@
 """A trimmed model as a stock one: the same function, and nothing left of it after stripping."""
 
-from __future__ import annotations
-
 import pytest
 import torch
-from models import FAMILIES, logits_of, some_ids, tiny
+from models import DROPPED, FAMILIES, logits_of, some_ids, tiny
 
 from trimllm.checkpoint.stock import missing_modules, strip, to_stock
-from trimllm.sublayers import Unit, drop
-
-BLOCKS = 5
-DROPPED = {
-    "nothing": [],
-    "ends": [Unit(0, "attention"), Unit(0, "mlp"), Unit(4, "attention"), Unit(4, "mlp")],
-    "unpaired": [Unit(0, "mlp"), Unit(1, "mlp"), Unit(2, "attention"), Unit(3, "attention")],
-    "all attention": [Unit(block, "attention") for block in range(BLOCKS)],
-    "all mlp": [Unit(block, "mlp") for block in range(BLOCKS)],
-}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dropped", DROPPED.values(), ids=DROPPED)
-def test_the_stock_model_computes_the_same_with_the_same_weights(family, dropped) -> None:
-    model = drop(tiny(family), dropped) if dropped else tiny(family)
+def test_the_stock_model_computes_the_same_with_the_same_weights(family, dropped):
+    model = tiny(family, dropped=dropped)
     stock = to_stock(model)
     assert type(stock) is type(tiny(family)) and not hasattr(stock.config, "units")
     torch.testing.assert_close(

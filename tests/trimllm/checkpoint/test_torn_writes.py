@@ -1,14 +1,9 @@
 """Writers that die or find the disk full: the final name holds a whole checkpoint, old or new."""
 
-from __future__ import annotations
-
 import contextlib
 import json
-import os
 import resource
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +11,8 @@ import pytest
 import torch
 from models import tiny, word_tokenizer
 from safetensors import SafetensorError
+from shared import run_python
 
-import trimllm
 from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
@@ -75,17 +70,8 @@ print(json.dumps(seen))
 """
 
 
-def test_a_writer_killed_at_any_point(tmp_path: Path) -> None:
-    here = Path(__file__).parents[1]
-    path = os.pathsep.join([str(here), str(Path(trimllm.__file__).parents[1])])
-    run = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path / "model")],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-    )
-    assert run.returncode == 0, run.stderr
-    seen = json.loads(run.stdout)
+def test_a_writer_killed_at_any_point(tmp_path):
+    seen = json.loads(run_python(KILLED, tmp_path / "model", OMP_NUM_THREADS="1"))
     assert seen[0] == "old" and seen[-1] == "new" and len(seen) > 20
     # The old one until the new one is whole; for the moment between two renames neither.
     order = sorted(seen, key=["old", "none", "new"].index)
@@ -108,7 +94,7 @@ def small_files(limit: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, ignored)
 
 
-def test_a_full_disk_leaves_the_old_checkpoint_and_the_old_result(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_checkpoint_and_the_old_result(tmp_path):
     path = checkpoint.save(tiny("llama", seed=1), word_tokenizer(), tmp_path / "model")
     before = files.verify_manifest(path)
     for limit in (0, 500, 20_000):
@@ -121,7 +107,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_the_old_result(tmp_path: Path
     assert files.read_json(path / "a.json") == {"a": 1} and not [*path.glob(".*")]
 
 
-def test_leftovers_of_others_stay_and_what_was_moved_away_comes_back(tmp_path: Path) -> None:
+def test_leftovers_of_others_stay_and_what_was_moved_away_comes_back(tmp_path):
     for name in (".drop_1.tmp-1", ".drop_15.tmp-1", ".drop_1.old-1"):
         (tmp_path / name).mkdir()
     (tmp_path / ".drop_1.json.tmp-1").touch()
@@ -143,7 +129,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("trusting", [False, True])
-def test_pickled_weights_are_refused_unread(tmp_path: Path, trusting: bool) -> None:
+def test_pickled_weights_are_refused_unread(tmp_path, trusting):
     path = checkpoint.save(tiny("llama"), word_tokenizer(), tmp_path / "model")
     (path / "model.safetensors").unlink()
     torch.save({"model.embed_tokens.weight": Bomb(tmp_path / "ran")}, path / "pytorch_model.bin")
@@ -152,7 +138,7 @@ def test_pickled_weights_are_refused_unread(tmp_path: Path, trusting: bool) -> N
     assert not (tmp_path / "ran").exists()
 
 
-def test_code_beside_the_weights_is_not_run_by_default(tmp_path: Path) -> None:
+def test_code_beside_the_weights_is_not_run_by_default(tmp_path):
     path = checkpoint.save(tiny("llama"), word_tokenizer(), tmp_path / "model")
     config = json.loads((path / "config.json").read_text())
     config["auto_map"] = {"AutoModelForCausalLM": "bomb.Model", "AutoConfig": "bomb.Config"}

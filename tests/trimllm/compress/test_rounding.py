@@ -1,7 +1,5 @@
 """Rounding and packing to four bits."""
 
-from __future__ import annotations
-
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +20,7 @@ def unpacked(words: torch.Tensor) -> torch.Tensor:
 
 @settings(max_examples=25)
 @given(st.integers(0, 1000), st.sampled_from([16, 32]), st.floats(-3, 3), st.floats(-9, 2))
-def test_packing_is_rounding_to_nearest(seed: int, group: int, shift: float, power: float) -> None:
+def test_packing_is_rounding_to_nearest(seed, group, shift, power):
     """To half a step and the rounding of the zero code and of float16 scales."""
     weight = random_weight(16, 64, seed, shift) * 10**power
     weight[3] = 0
@@ -40,7 +38,7 @@ def test_packing_is_rounding_to_nearest(seed: int, group: int, shift: float, pow
     torch.testing.assert_close(again, rounding.int4_to_nearest(weight, group))
 
 
-def test_yardsticks() -> None:
+def test_yardsticks():
     """Two of four: the larger two stay. Eight bits: half a step at most."""
     weight = random_weight(8, 32, 1)
     pruned, grouped = two_of_four(weight).unflatten(1, (-1, 4)), weight.unflatten(1, (-1, 4))

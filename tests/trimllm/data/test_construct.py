@@ -1,7 +1,5 @@
 """Rows become documents."""
 
-from __future__ import annotations
-
 import random
 
 import pytest
@@ -43,10 +41,9 @@ def test_messages_for_a_chat_template():
 def test_conversations_have_free_answers():
     assert kind_of({"from": [{"format": "messages"}]}) == "free"
     messages = (("system", "s"), ("user", "q"))
-    row = Row("System: s\nUser: q", answer_text="a", group="q", messages=messages)
-    ((constructed,), _) = make([row], "free")
-    assert constructed.document == Document("System: s\nUser: q\nAssistant:", (" a",), 0, messages)
-    assert constructed.group == "q"
+    row = Row("System: s\nUser: q", answer_text="a", messages=messages)
+    document = Document("System: s\nUser: q\nAssistant:", (" a",), 0, messages)
+    assert documents([row], "free") == [document]
     assert documents([row], "free", chat_template=False)[0].messages == ()
 
 

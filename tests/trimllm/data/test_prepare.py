@@ -1,7 +1,5 @@
 """Domains are split so that no question is in two splits, the same way every time."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections import Counter
@@ -86,11 +84,6 @@ def test_tests_and_held_back_documents_are_the_same_under_every_seed(domain, tmp
     if calibration is None:  # else of 34 documents other ones
         assert all(one == left[0] for one in left)
     assert all(len({*map(tuple, split)}) == 4 for split in (train, calibrated))
-
-
-def test_a_calibration_set_of_its_own(domain, tmp_path):
-    run(domain | {"calibration": "validation"}, tmp_path, calibration=99)
-    assert [len(part) for part in read_all(tmp_path)] == [100, 34, 6, 20]
 
 
 @given(size=st.integers(4, 60), seed=st.integers(0, 3), limits=st.tuples(*[st.integers(1, 30)] * 3))
@@ -188,23 +181,12 @@ def test_labelled_text(domain, tmp_path):
     rows = [{"text": f"text {i}", "label": ["bad", "good", "good"][i % 3]} for i in range(90)]
     rules = {"fields": {"question": "text", "label": "label"}}
     domain["sets"]["all"] = from_file(tmp_path, "rows", rows, construct={"kind": "label"}, **rules)
-    report = run(domain, tmp_path)
-    assert report["sets"]["all"]["documents"] == 90
+    run(domain, tmp_path)
     assert Counter(d.answer for d in read_all(tmp_path)[-1]) == {0: 7, 1: 13}
     assert {d.choices for part in read_all(tmp_path) for d in part} == {(" bad", " good")}
     domain["sets"]["all"]["construct"] = {"kind": "label", "labels": {"b": "bad", "w": "worse"}}
     with pytest.raises(UserError, match="sets.all: no document has the class w; see labels"):
         run(domain, tmp_path)
-
-
-def test_too_few_documents(domain, tmp_path):
-    reason = rf"^set all: 120 documents .of 123 rows in {tmp_path.name}/rows.jsonl. "
-    with pytest.raises(UserError, match=reason + "are too few: 0 are left for held_back, which n"):
-        run(domain, tmp_path, test=120)
-    domain["sets"]["all"] |= {"max_characters": 3}
-    with pytest.raises(UserError, match="set all: 0 documents .* 123 left out as too long"):
-        run(domain, tmp_path)
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_domain_without_a_training_set_has_tests_only(domain, tmp_path):

@@ -1,10 +1,8 @@
 """Rows: what fields mean, and why a row does not parse."""
 
-from __future__ import annotations
-
 import pytest
 
-from trimllm.data.rows import RowError, lettered, parse_row
+from trimllm.data.rows import RowError, parse_row
 
 FIELDS = {"question": "q", "choices": "c", "answer": "a"}
 LETTERED = "A. one \nB. two\nC. three"
@@ -25,10 +23,6 @@ def test_answers_that_mean_the_second_choice(answer):
         assert (row.choices[:2], row.answer, row.answer_text) == (("one", "two"), 1, "two")
 
 
-def test_lettered_lines_within_an_option():
-    assert lettered("Q\nA. I said:\nI. no\nB. two") == ("I said:\nI. no", "two")
-
-
 @pytest.mark.parametrize(
     ("answer", "choices", "reading", "index"),
     [
@@ -42,7 +36,6 @@ def test_lettered_lines_within_an_option():
         ("b", "bcd", "letter", 1),
         ("2", "0123", None, 2),  # both readings agree
         ("9", "3914", None, 1),  # no index
-        ("1", ["one", "two"], "text", None),
     ],
 )
 def test_an_answer_of_two_meanings_is_refused_unless_the_fields_say_which(
@@ -87,16 +80,13 @@ def test_the_last_message_of_the_assistant_is_the_answer():
         (conversation(("assistant", "a")), "no message of the user that the assistant answers"),
         (conversation(("human", "q")), "message 1 has no role of system, user, assistant"),
         (conversation(("user", "q"), ("assistant", " ")), "an empty message 2"),
-        (conversation(("user", ["q"]), ("assistant", "a")), "field content is not a text"),
         ("text", "not an object"),
         ({"messages": []}, "no field q"),
         ({"q": " "}, "an empty question"),
         ({"q": "caf\ud800", "c": LETTERED, "a": 0}, "half a character"),
-        ({"q": "?", "c": "A. x"}, "no lettered options"),
         ({"q": "?", "c": "A. x\nB. "}, "an empty option"),
         ({"q": "?", "c": LETTERED, "a": "D"}, "answer 3 of 3 choices"),
         ({"q": "?", "c": LETTERED, "a": "A. two"}, "none of the choices"),
-        ({"q": "?", "c": LETTERED, "a": -1}, "none of the choices"),
         ({"q": "?", "c": 3, "a": 0}, "neither a list nor lettered"),
     ],
 )

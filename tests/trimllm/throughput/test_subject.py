@@ -1,7 +1,5 @@
 """Shapes count the parameters of the models that they describe; patterns drop as many as asked."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hypothesis import given
@@ -16,51 +14,35 @@ CHAIN = Chain(4, ((3, "mlp"), (0, "attention"), (1, "mlp"), (2, "attention")))
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_parameters_are_those_of_the_model(name: str) -> None:
+def test_parameters_are_those_of_the_model(name):
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(random_config(name))
     assert parameters(name) == sum(p.numel() for p in model.parameters())
 
 
-def test_the_papers_model_has_its_published_size() -> None:
-    assert parameters("llama-7b") == 6_738_415_616
-
-
 @given(st.integers(1, 40), st.floats(0, 1), st.data())
-def test_spread_drops_the_share_of_attention(
-    blocks: int, share: float, data: st.DataObject
-) -> None:
+def test_spread_drops_the_share_of_attention(blocks, share, data):
     drops = data.draw(st.integers(0, 2 * blocks - 1))
     gone = spread(blocks, drops, share)
     assert len(set(gone)) == len(gone) == drops
     assert all(0 <= block < blocks for block, _ in gone)
 
 
-def test_spread_is_even() -> None:
+def test_spread_is_even():
     gone = spread(22, 20, 0.25)
     assert sum(kind == "attention" for _, kind in gone) == 5
     places = [block for block, kind in spread(22, 22, 0.5) if kind == "mlp"]
     assert places == list(range(1, 22, 2))
 
 
-def test_kept_units_in_the_order_of_the_data() -> None:
-    units = kept_units(32, 40, 0.5)
-    assert len(units) == 26 and units == sorted(units)
-
-
-def test_a_chain_on_models_of_its_own_and_of_twice_its_depth() -> None:
+def test_a_chain_on_models_of_its_own_and_of_twice_its_depth():
     assert CHAIN.scaled(4) == list(CHAIN.order)
     everything = {(b, kind) for b in range(4) for kind in ("attention", "mlp")}
     assert set(kept_units(4, 75, CHAIN)) == everything - {(3, "mlp"), (0, "attention")}
-    found = CHAIN.scaled(8)
-    assert found[:4] == [(6, "mlp"), (7, "mlp"), (0, "attention"), (1, "attention")]
-    assert len(found) == 8
+    first = [(6, "mlp"), (7, "mlp"), (0, "attention"), (1, "attention")]
+    assert CHAIN.scaled(8)[:4] == first
 
 
-def test_mistakes_in_one_line() -> None:
-    with pytest.raises(
-        UserError, match=r"of 4 dropped sublayers of 8 cannot keep 25%; name a long"
-    ):
+def test_a_chain_that_is_too_short_is_refused():
+    with pytest.raises(UserError, match="of 4 dropped sublayers of 8 cannot keep 25%"):
         kept_units(4, 25, CHAIN)
-    with pytest.raises(UserError, match="of 44 cannot keep 0%"):
-        kept_units(22, 0, 0.5)

@@ -221,7 +221,9 @@ class Resources:
             passes, documents = self._training(task, wildcards, train)
             operations = 2 + self._trained_share(task, wildcards) + split.recompute
             steps = passes * documents / config.finetune.batch_size
-            seconds += passes * documents * token * trained * operations + stored / DISK
+            entry = self.chains.get(wildcards.get("name") or "")
+            length = whole if entry and entry.teaches_choices else trained
+            seconds += passes * documents * token * length * operations + stored / DISK
             seconds += steps * TRAFFIC * model.parameters * kept / bandwidth / split.processes
             read += passes * config.finetune.held_back_documents
         if task == "teach":

@@ -215,6 +215,11 @@ class RecipeEntry(Section):
     pool: Count | None = key("Training documents to draw from; null: all.", None)
 
     @property
+    def teaches_choices(self) -> bool:
+        """Whether all choices of a document are taught."""
+        return bool(self.teacher and (self.teacher.choice_kl or self.teacher.choice_loss))
+
+    @property
     def taught_by(self) -> str:
         """Recipe of the teacher."""
         return "full_ft" if self.start == "pretrained" else self.start

@@ -43,11 +43,6 @@ def test_generated_blocks_are_those_of_the_kept_runs(
     assert text == pages.filled(text), "run python -m trimllm_paper.pages"
 
 
-def test_readme_is_short() -> None:
-    assert len(README.splitlines()) <= 150
-    assert len(pages.BLOCK.sub("", README).split()) <= 1200
-
-
 def test_the_python_example_runs_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""The paper's numbers are complete, typed, and the ones that the paper prints."""
+"""The paper's numbers are the ones that it prints."""
 
 from __future__ import annotations
 
@@ -7,15 +7,6 @@ from typing import Any
 import pytest
 
 from trimllm_paper import published
-
-
-@pytest.mark.parametrize("name", [f"table{number}" for number in range(1, 10)])
-def test_every_table_is_rectangular(name: str) -> None:
-    table = published.table(name)
-    assert table.columns and table.blocks
-    for block in table.blocks.values():
-        assert {len(row) for row in block.values()} == {len(table.columns)}
-        assert all(isinstance(one, int | float | str) for row in block.values() for one in row)
 
 
 @pytest.mark.parametrize(

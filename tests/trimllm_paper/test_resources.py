@@ -45,13 +45,6 @@ def test_the_fewest_gpus_that_hold_a_training(gpu: str, full_ft: int, trim: int)
         assert of.memory(task, TRIM).gpu <= 0.95 * gpus.KINDS[gpu].gib * GIB
 
 
-def test_configured_processes_count() -> None:
-    config = with_compute(
-        configuration("paper"), processes={"trim": 4}, gradient_checkpointing=True
-    )
-    assert Resources(config).split("trim", TRIM) == (4, True)
-
-
 OVERLAYS = ("overlays/one_gpu_3b", "overlays/one_gpu_7b")
 
 
@@ -114,12 +107,6 @@ def test_what_a_gpu_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused(paper, Job("trim_epoch", TRIM)) == ""
     alone = with_compute(paper, processes=1)
     assert "GiB on each GPU of 80 GiB" in refused(alone, job)
-
-
-def test_a_job_longer_than_the_partition_allows_is_refused() -> None:
-    short = with_compute(configuration("paper"), longest_minutes=60)
-    job = Job("full_ft", {**TRIM, "domain": "medmcqa"})
-    assert "full_ft of llama-7b is expected to take" in refused(short, job, here=False)
 
 
 def test_answers_and_exports_read_a_few_documents() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from configurations import configuration
 
 from trimllm.base.errors import UserError
 from trimllm.throughput.subject import kept_units
@@ -39,16 +38,3 @@ def test_another_machine_is_refused() -> None:
     with pytest.raises(UserError, match="this machine is cpu-.*, not a100: measure there"):
         shapes.check_machine("a100", "cpu")
     shapes.check_machine(shapes.machine.this_machine("cpu"), "cpu")
-
-
-def test_a_shape_without_its_kernel_is_refused_before_it_is_timed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    section = configuration("smoke").throughput
-    job = {"model": "random-llama-1b", "recipe": "full+awq_int4", "hardware": "here"}
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: "a package")
-    shapes.refuse_untimed([("measure", job)], section)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    shapes.refuse_untimed([("scan", job)], section)  # only what is about to be measured counts
-    with pytest.raises(UserError, match="awq_int4 runs on kernels of gptqmodel"):
-        shapes.refuse_untimed([("measure", job)], section)

@@ -69,20 +69,6 @@ def test_engines_are_measured_where_they_are_installed(
     assert kept.table("table_engines") == {"engines": [str(copied)]}
 
 
-def test_of_kept_results_what_is_absent_is_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    jobs = Jobs(configuration("smoke"))
-    evaluations = Targets(jobs, "here").table("table2")["evaluations"]
-    Path(evaluations[2]).parent.mkdir(parents=True)
-    Path(evaluations[2]).touch()
-    kept = Targets(jobs, "here", kept=True)
-    assert kept.table("table2") == {"evaluations": [evaluations[2]]}
-    assert kept.figures_folder == "paper_figures"
-    assert Targets(jobs, "here").figures_folder == "results/smoke/figures"
-
-
 def test_the_constraint_on_kept_checkpoints_looks_ahead() -> None:
     """Matched against the text after `models/`, it says which epochs' weights stay."""
     paper = targets("paper")

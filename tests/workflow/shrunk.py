@@ -1,4 +1,4 @@
-"""Configurations whose model is a tiny one."""
+"""A small project with every kind of job."""
 
 from __future__ import annotations
 
@@ -61,35 +61,6 @@ compute: {device: cpu}
 """
 
 
-def small_model(folder: Path, blocks: int) -> int:
-    """Save a model with a tokenizer of bytes; its number of parameters."""
-    model = tiny(
-        "llama",
-        hidden_size=64,
-        head_dim=16,
-        intermediate_size=128,
-        num_hidden_layers=blocks,
-        vocab_size=320,
-        max_position_embeddings=8192,
-    )
-    trimllm.save(model, byte_tokenizer(), folder, dtype="float32")
-    return model.num_parameters()
-
-
-def shrunk(configfile: Path, directory: Path, **changed: dict[str, object]) -> Path:
-    """A configuration with some keys of sections changed and a tiny model of as many blocks,
-    written into the folder."""
-    config = yaml.safe_load(configfile.read_text(encoding="utf-8"))
-    for section, keys in changed.items():
-        config[section] |= keys
-    (described,) = config["models"].values()
-    described["parameters"] = small_model(directory / "source", described["blocks"])
-    described["source"] = {"directory": str(directory / "source")}
-    path = directory / "config.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return path
-
-
 def write_project(folder: Path) -> None:
     """A configuration of every kind of job: a model of 12 sublayers, a domain to train on and one
     that is only tested, a chain of the paper's recipe and one from Full-FT with a teacher, each of
@@ -98,15 +69,15 @@ def write_project(folder: Path) -> None:
     for name, text in DOMAINS.items():
         (folder / f"domains/{name}.yaml").write_text(text)
     for name, sign, count in (("sums", "and", 99), ("differences", "less", 20)):
-        rows = (
-            {
-                "q": f"What is {i} {sign} one?",
-                "c": [f"{i + 1}", f"{i - 1}"],
-                "a": int(sign == "less"),
-            }
+        answer = int(sign == "less")
+        rows = [
+            {"q": f"What is {i} {sign} one?", "c": [f"{i + 1}", f"{i - 1}"], "a": answer}
             for i in range(count)
-        )
+        ]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     config: dict[str, Any] = yaml.safe_load(PROJECT)
-    config["models"]["tiny"]["parameters"] = small_model(folder / "source", 6)
+    size = {"hidden_size": 64, "head_dim": 16, "intermediate_size": 128, "num_hidden_layers": 6}
+    model = tiny("llama", vocab_size=320, max_position_embeddings=8192, **size)
+    trimllm.save(model, byte_tokenizer(), folder / "source", dtype="float32")
+    config["models"]["tiny"]["parameters"] = model.num_parameters()
     (folder / "config.yaml").write_text(yaml.safe_dump(config))

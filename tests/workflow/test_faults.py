@@ -1,16 +1,13 @@
-"""What kills, the file system and the locale do to a run."""
+"""What the file system and the locale do to a run."""
 
 from __future__ import annotations
 
 import json
-import re
-import signal
 from pathlib import Path
 
-import psutil
 import pytest
 from mounts import mounts
-from runs import beginning, complaint, job_of, made, snakemake
+from runs import complaint, made, snakemake
 
 from trimllm.base import files
 
@@ -37,36 +34,6 @@ def test_no_space(project: Path) -> None:
         room.mount("-o", "remount,size=8m", project / "results")
         made(project, REPORT, prefix=room.prefix, **CONFIG)
         assert_prepared(room.within(project))
-
-
-def test_a_read_only_results_folder(copy: Path) -> None:
-    """What is there can be read, and nothing of it is changed or lost."""
-    results = copy / "results"
-    with mounts() as room:
-        room.mount("--bind", "-o", "ro", results, results)
-        line = complaint(snakemake(copy, REPORT, "--force", prefix=room.prefix, **CONFIG))
-        assert re.match(r"error: results/data/lexglue/\S+ may not be written; make its", line)
-    assert_prepared(copy)
-
-
-def test_a_second_run_is_refused_and_a_job_that_outlives_its_run_does_no_harm(
-    project: Path,
-) -> None:
-    """Snakemake's lock refuses; after a kill of Snakemake alone its job writes the same again."""
-    with beginning(project, REPORT, **CONFIG) as (run, log):
-        job = job_of(run, "prepare.py", log)
-        job.suspend()
-        line = complaint(snakemake(project, REPORT, **CONFIG))
-        assert "another run uses this folder" in line
-        run.send_signal(signal.SIGKILL)
-        run.wait()
-        made(project, "--unlock", **CONFIG)
-        made(project, REPORT, **CONFIG)
-        before = (project / REPORT).read_bytes()
-        job.resume()
-        psutil.wait_procs([job], timeout=60)
-    assert (project / REPORT).read_bytes() == before
-    assert_prepared(project)
 
 
 def test_the_locale_c_and_hostile_labels(project: Path) -> None:

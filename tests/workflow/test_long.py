@@ -1,16 +1,13 @@
-"""What takes minutes: the real model, free answers, the files of the real data sets."""
+"""The real model, and free answers."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from pathlib import Path
 
 import pytest
-import yaml
-from runs import CUT, ROOT, SMOKE, made
-from shrunk import shrunk
+from runs import made
 
 import trimllm_paper
 from trimllm_paper import records
@@ -18,6 +15,7 @@ from trimllm_paper.__main__ import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 MODEL = "results/models/smollm2-135m"
+TRIMMED = "trim_paper/drop_06"
 
 
 def test_the_real_model(tmp_path: Path) -> None:
@@ -47,62 +45,24 @@ tests:
 """
 
 
-def test_a_model_is_trimmed_by_its_answers(tmp_path: Path) -> None:
-    (tmp_path / "domains").mkdir()
-    (tmp_path / "domains/capitals.yaml").write_text(FREE)
+def test_a_model_is_trimmed_by_its_answers(project: Path) -> None:
+    (project / "domains/capitals.yaml").write_text(FREE)
     rows = [f'"Land {i}, {i % 3}";Town {i % 3}' for i in range(60)]
-    (tmp_path / "capitals.csv").write_text("\n".join(["country;capital", *rows]))
+    (project / "capitals.csv").write_text("\n".join(["country;capital", *rows]))
     options = {
-        "configfile": shrunk(SMOKE, tmp_path, trim={"kept_percent": [50]}),
-        "domains": "[capitals]",
-        "domains_folder": "domains",
-        "recipes": json.dumps({"paper": {"criterion": "answer_likelihood"}, "ours": None}),
+        "domains": ["capitals"],
+        "recipes": {"paper": {"criterion": "answer_likelihood"}, "ours": None},
+        "trim": {"recipes": ["paper"]},
+        "tables": {"criteria": ["answer_likelihood"]},
     }
-    folder = "results/eval/smollm2-135m/capitals"
-    made(
-        tmp_path,
-        *(f"{folder}/{r}/capitals.json" for r in ("full_ft", "trim_paper/drop_30")),
-        **options,
+    names = (f"results/eval/tiny/capitals/{r}/capitals.json" for r in ("full_ft", TRIMMED))
+    changes = {key: json.dumps(value) for key, value in options.items()}
+    made(project, *names, configfile="config.yaml", **changes)
+    epoch = records.Epoch.read(
+        project / "results/models/tiny/capitals/trim_paper/state_06/epoch.json"
     )
-    epoch = records.Epoch.read(tmp_path / MODEL / "capitals/trim_paper/state_15/epoch.json")
     scores = {(u["block"], u["kind"]): u["answer_likelihood"] for u in epoch.scan["units"]}
     best = sorted(scores, key=scores.__getitem__, reverse=True)[: len(epoch.units_dropped)]
     assert [tuple(unit) for unit in epoch.units_dropped] == best
-    for one in trimllm_paper.frame(tmp_path / "results").evaluations.itertuples():
+    for one in trimllm_paper.frame(project / "results").evaluations.itertuples():
         assert one.perplexity == pytest.approx(math.exp(one.answer_loss), rel=1e-4)
-
-
-def test_the_real_data_sets_are_read_without_a_network(tmp_path: Path) -> None:
-    """Out of local files, here made small."""
-    domains = sorted((ROOT / "config/domains/mirror").glob("*.yaml"))
-    texts = "".join(path.read_text() for path in domains)
-    names = sorted(set(re.findall(r"\$\{TRIMLLM_DATA\}/([^\"]+)", texts)))
-    for number, name in enumerate(names):
-        rows = [
-            {
-                "question": f"What comes after {100 * number + row} in file {number}?",
-                "context": f"Numbers grow by one, {100 * number + row} like the others.",
-                "choices": [f"number {row + i}" for i in range(1, 5)],
-                "answer": row % 4,
-                "answer_text": f"Up from {100 * number + row} one by one we come to {row}.",
-            }
-            for row in range(40)
-        ]
-        path = tmp_path / "data" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    made(
-        tmp_path,
-        "data",
-        prefix=CUT,
-        configfile=ROOT / "config/real.yaml",
-        extra={"TRIMLLM_DATA": str(tmp_path / "data")},
-        trim=json.dumps({"calibration_documents": 4}),
-        evaluate=json.dumps({"documents": 8}),
-        domains_folder="config/domains/mirror",
-    )
-    config = yaml.safe_load((ROOT / "config/real.yaml").read_text())
-    for domain in config["domains"]:
-        report = json.loads((tmp_path / f"results/data/{domain}/report.json").read_text())
-        assert all(split["documents"] >= 4 for split in report["splits"].values())
-        assert sum(entry["rows_failed"] for entry in report["sets"].values()) == 0

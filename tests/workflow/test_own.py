@@ -79,24 +79,6 @@ def test_start_writes_a_commented_configuration_and_overwrites_nothing(
     assert line.startswith("error: own.yaml, sums.yaml exists; --force writes it anew")
 
 
-def test_labelled_texts_with_tests_of_their_own(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(folder)
-    for name, first in (("mail", 0), ("mail_tests", 200)):
-        rows = [
-            {"text": f"Message {i} of the day.", "label": ["spam", "ham"][i % 2]}
-            for i in range(first, first + 100)
-        ]
-        Path(f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert start("mail.jsonl", "--test", "mail_tests.jsonl", "--output", "mail/own.yaml") == 0
-    output = capsys.readouterr().out
-    assert "labels: ham 50%, spam 50%" in output and "next: snakemake --cores all" in output
-    domain = yaml.safe_load(Path("mail/mail.yaml").read_text())
-    assert domain["sets"]["own"]["construct"]["labels"] == {"ham": "ham", "spam": "spam"}
-    assert domain["tests"] == {"mail": {"set": "tests"}}
-
-
 def test_the_choice_saw_no_test_document(own: Path) -> None:
     choice = Choice.read(own / "results/sums/chosen/model/choice.json")
     assert [one.recipe for one in choice.candidates] == ["full_ft", TRIMMED]

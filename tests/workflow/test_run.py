@@ -15,7 +15,6 @@ from runs import ROOT, beginning, complaint, counts, job_of, made, planned, snak
 
 from trimllm.base import files
 from trimllm_paper import records
-from trimllm_paper.__main__ import main
 
 pytestmark = pytest.mark.slow
 MODELS, EVAL = "results/models/tiny/lexglue", "results/eval/tiny/lexglue"
@@ -79,12 +78,6 @@ def test_times_and_speeds_are_measured(finished: Path) -> None:
     assert one.pattern.startswith("half: 50%") and (folder / "full.json").is_file()
 
 
-def test_figures_and_claims_are_there(finished: Path) -> None:
-    figures = finished / "paper_figures"
-    assert len(list(figures.glob("figure[1-4]_tiny.png"))) == 4
-    assert (figures / "claims.md").read_text().startswith("# ")
-
-
 def test_only_evaluated_checkpoints_keep_their_weights(finished: Path) -> None:
     for chain in ("trim_paper", "trim_ours"):
         folder = finished / MODELS / chain
@@ -110,11 +103,6 @@ def test_a_dropping_by_rule_is_trained_as_long_as_a_chain(finished: Path) -> Non
     assert len(record.passes) == 2 and len(record.trainable_blocks) == 2
     assert min(record.trainable_blocks) >= 3
     assert not (folder / "model.safetensors").exists()  # its weights were needed once
-
-
-def test_everything_is_verified(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", str(finished / "results")]) == 0, capsys.readouterr().err
-    assert "none failed" in capsys.readouterr().out
 
 
 # ---- what reruns what ----------------------------------------------------------------------------
@@ -272,13 +260,6 @@ def test_results_of_another_configuration_are_refused_or_accepted(copy: Path) ->
     assert accepted["provenance"]["accepted"] == [before["provenance"]["config_hash"]]
     assert accepted["passes"] == before["passes"]
     assert "Nothing to be done" in made(copy, target, **options)
-
-
-def test_other_seeds_are_pooled_where_only_the_seed_differs(finished: Path) -> None:
-    options = {"seed": "1", "results": "other", "replicates": json.dumps(["results"])}
-    options |= {"configfile": finished / "config.yaml", "finetune": json.dumps({"epochs": 2})}
-    line = complaint(snakemake(finished, "-n", "table9", "--nolock", **options))
-    assert "with only the seed changed; take its folder" in line
 
 
 def test_two_processes_and_weights_on_disk_train_the_same(copy: Path, finished: Path) -> None:

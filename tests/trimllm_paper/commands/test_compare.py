@@ -119,12 +119,3 @@ def test_keys_that_differ_are_named_with_both_values(
     keys = out.partition("Keys of the configuration")[2].splitlines()[1:-1]
     shown = sorted(line.strip() for line in keys)
     assert shown == ["finetune.patience: 1 | 9", "trim.documents: 77 | 256"]
-
-
-def test_nothing_in_common_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    runs = Evaluations(tmp_path / "mine"), Evaluations(tmp_path / "theirs")
-    runs[0].add("full_ft", 80)
-    runs[1].add("full_ft", 80, domain="piqa")
-    assert main(["compare", *(str(run.root) for run in runs)]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "hold no evaluation of the same model" in line

@@ -77,21 +77,6 @@ def test_another_checkpoint_and_other_documents_are_noticed(job: Job, tmp_path: 
     assert why(job) == ""
 
 
-def test_what_snakemake_makes_anew_is_passed_over(job: Job) -> None:
-    other = Job(job.outputs, job.inputs, {"seed": 1})
-    assert lineage.foreign(other, lambda *noted: noted == (*job.outputs, other.config_hash)) is None
-    os.utime(job.outputs[0], (1, 1))
-    assert why(other) == ""
-
-
-def test_what_carries_nothing_is_taken(job: Job) -> None:
-    """A file of another kind, or of somebody who had no configuration."""
-    other = Job(job.outputs, job.inputs, {"seed": 1})
-    for text in ('{"provenance": {}}', '{"provenance": "by hand"}', "[1]", "no JSON"):
-        Path(job.outputs[0]).write_text(text)
-        assert why(other) == ""
-
-
 def test_a_replicate_differs_by_its_seed_alone(job: Job, tmp_path: Path) -> None:
     write(tmp_path / "other", 1)
     (tmp_path / "empty").mkdir()

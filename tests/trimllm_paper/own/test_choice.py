@@ -1,15 +1,13 @@
-"""Which checkpoint is chosen: against a search through all of them, and by hand."""
+"""Which checkpoint is chosen."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from result_files import TimingFiles
 
-from trimllm_paper.own.choice import choose, decide, missed, tokens_per_second
+from trimllm_paper.own.choice import choose, decide, tokens_per_second
 from trimllm_paper.records import Candidate, Throughput
 
 
@@ -23,12 +21,6 @@ FULL = candidate("full_ft", 80.0, 200, 20.0)
 SMALL = candidate("trim_ours/drop_12", 77.0, 150, 30.0)
 TINY = candidate("trim_ours/drop_30", 60.0, 100, 50.0)
 ALL = [FULL, SMALL, TINY]
-
-numbers = st.floats(1, 100)
-some = st.lists(st.tuples(numbers, numbers, numbers), min_size=1, max_size=8)
-wishes = st.dictionaries(
-    st.sampled_from(["above_percent", "megabytes", "tokens_per_second"]), numbers, min_size=1
-)
 
 
 @pytest.mark.parametrize(
@@ -53,31 +45,6 @@ def test_the_summary_names_what_is_missed_and_the_nearest() -> None:
     assert "no checkpoint meets it, nearest: trim_ours/drop_12" in line and "size by 7%" in line
     full = decide(ALL, {"above_percent": 97})["summary"]
     assert "chosen: full_ft" in full and "; nearest trimmed: trim_ours/drop_12 (96% of" in full
-
-
-@given(some, wishes)
-def test_it_is_what_a_search_finds(values: list[tuple[float, ...]], required: dict) -> None:
-    every = [candidate(f"c{number}", *each) for number, each in enumerate(values)]
-    one, lacking = choose(every, required)
-    assert lacking == missed(one, every[0], required)
-
-    def meets(c: Candidate) -> bool:
-        least = required.get("above_percent", 0) / 100 * every[0].accuracy
-        return (
-            c.accuracy >= (1 - 1e-9) * least
-            and c.bytes <= (1 + 1e-9) * required.get("megabytes", 1e9) * 1e6
-            and c.tokens_per_second >= (1 - 1e-9) * required.get("tokens_per_second", 0)
-        )
-
-    met = [c for c in every if meets(c)]
-    assert bool(met) == (not lacking)
-    if met and "above_percent" in required:
-        assert one.bytes == min(c.bytes for c in met)
-    elif met:
-        assert one.accuracy == max(c.accuracy for c in met)
-    else:
-        nearest = min(sum(missed(c, every[0], required).values()) for c in every)
-        assert sum(lacking.values()) == nearest
 
 
 def test_speed_is_that_of_one_moment(tmp_path: Path) -> None:

@@ -92,13 +92,6 @@ def test_of_many_labels_some_are_offered(tmp_path: Path) -> None:
     assert {len(row.document.choices) for row in data.pool.rows} == {look.OFFERED}
 
 
-def test_a_table_of_commas(tmp_path: Path) -> None:
-    lines = [f'"What is {i}, and one?",{i + 1},no,{"AB"[i % 2]}' for i in range(100)]
-    path = tmp_path / "my.csv"
-    path.write_text("\n".join(["question,option_a,option_b,answer", *lines]))
-    assert look.look(path).answers == {"0": 50, "1": 50}
-
-
 def changed(every: int = 1, **fields: Any) -> list[Row]:
     return [row | fields if i % every == 0 else row for i, row in enumerate(sums())]
 

@@ -7,10 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import pytest
-from huggingface_hub import HfApi
-from huggingface_hub.errors import GatedRepoError
 from models import tiny, word_tokenizer
 
 import trimllm
@@ -63,12 +60,3 @@ def test_what_cannot_be_trimmed_is_one_line(
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=message):
         model.look(str(folder))
-
-
-def test_what_the_hub_does_not_give_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object) -> None:
-        raise GatedRepoError("no", response=httpx.Response(403, request=httpx.Request("GET", "x")))
-
-    monkeypatch.setattr(HfApi, "model_info", refused)
-    with pytest.raises(UserError, match="a/b: the hub has no such model, it is private or gated"):
-        model.look("a/b")

@@ -9,7 +9,7 @@ import pytest
 from result_files import PROVENANCE, Evaluations, chain_keys
 
 from trimllm.base import files
-from trimllm_paper.own import card, report
+from trimllm_paper.own import report
 from trimllm_paper.own.choice import decide
 from trimllm_paper.recipe import Paths, Recipe
 from trimllm_paper.records import Answers, Candidate, Choice, Export
@@ -128,14 +128,3 @@ def test_fine_tuning_that_taught_nothing_is_reported(
     text = " ".join(page(tmp_path, write_records(tmp_path)).split())
     warning = f"no better than the model before it</b> (accuracy 80.0%, before {before}.0%)"
     assert (warning in text) == warned
-
-
-def test_the_card_says_what_it_cost_outside(tmp_path: Path) -> None:
-    inputs = write_records(tmp_path)
-    evaluations = [one for one in inputs["evaluations"] if CHAIN[1] not in one]
-    lines = card.measured([*inputs["answers"], *evaluations], [], CHAIN[0])
-    assert lines == [
-        "Accuracy on 200 test documents of sciq: 77.0% (fully fine-tuned 80.0%, before fine-tuning "
-        "50.0%)",
-        "Perplexity on neutral English text: 47.5 (fully fine-tuned 33.2, before fine-tuning 21.5)",
-    ]

@@ -83,16 +83,12 @@ def expected(rng: np.random.Generator, mean: float, deviation: float) -> float:
     return float((1 / (1 + np.exp(-logit))).mean())
 
 
-def drawn(rng: np.random.Generator, logit: np.ndarray) -> list[list[int]]:
-    """Answers by seed."""
-    return (rng.random(logit.shape) < 1 / (1 + np.exp(-logit))).astype(int).tolist()
-
-
 def of_seeds(
     rng: np.random.Generator, mean: float, documents: np.ndarray, seed: float, seeds: int
 ) -> list[list[int]]:
     """Answers by seed to documents whose effects are given."""
-    return drawn(rng, mean + documents[None, :] + rng.normal(0, seed, (seeds, 1)))
+    logit = mean + documents[None, :] + rng.normal(0, seed, (seeds, 1))
+    return (rng.random(logit.shape) < 1 / (1 + np.exp(-logit))).astype(int).tolist()
 
 
 @pytest.mark.long

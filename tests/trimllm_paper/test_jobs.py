@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from configurations import ROOT, configuration
 
-from trimllm.base.errors import UserError
 from trimllm.train.batching import documents_of_epoch
 from trimllm_paper.config import Config, load, read_yaml
 from trimllm_paper.integrity import codehash
@@ -135,6 +134,15 @@ def test_what_is_ones_own_reruns_what_runs_it(
     assert {name for name in first if first[name] != other[name]} == touched
 
 
+def test_a_chain_may_start_from_full_fine_tuning_and_learn_from_it() -> None:
+    entry = {"criterion": "likelihood", "step": 15, "start": "full_ft", "teacher": {"hidden": 1.0}}
+    first = Jobs(smoke(recipes={"mine": entry})).of(
+        training.trim_epoch, **CHAIN, name="mine", drop="00"
+    )
+    assert first.inputs["manifest"].endswith("sciq/full_ft/manifest.json")
+    assert "scan" not in first.inputs and first.inputs["teacher"].endswith("/full_ft.safetensors")
+
+
 def test_variants_have_the_main_recipes_rate_and_adapters_their_own() -> None:
     rates = {"recipes": {"paper": PAPER | {"learning_rate": 0.01}}}
     rates |= {"finetune": {"lora": {"learning_rate": 0.003}}}
@@ -173,27 +181,6 @@ def test_a_compressor_proves_itself_on_documents_of_no_other_use() -> None:
     read, folder = Jobs(smoke(compress={})).of(kind, **place).inputs, "results/smoke/data/sciq"
     names = {"train": "train.jsonl", "held_back": "held_back.jsonl", "report": "report.json"}
     assert {key: read[key] for key in names} == {k: f"{folder}/{v}" for k, v in names.items()}
-
-
-def test_an_engine_reads_what_it_runs() -> None:
-    """In each format down to its least percent."""
-    engines = {"kept_percent": [50, 25], "formats": ["gptq_int4", "awq_int4", "transformers"]}
-    jobs = Jobs(smoke(engines=engines | {"least_percent": {"gptq_int4": 40}}))
-    place = {"hardware": "here", "model": MODEL}
-    formats = measuring.engine_formats(jobs, MODEL)
-    assert formats == {"transformers": ["gptq_int4", "transformers"]}, "AWQ is not made"
-    one = jobs.of(measuring.engines, **place, engine="transformers")
-    recipes, folder = ("full_ft", "trim_paper/drop_30"), "results/smoke/models/smollm2-135m/sciq"
-    dense = (*recipes, "trim_paper/drop_45")
-    assert one.params["models"] == [
-        *((recipe, "gptq_int4") for recipe in recipes),
-        *((recipe, "transformers") for recipe in dense),
-    ]
-    manifests = [f"{folder}/{recipe}/manifest.json" for recipe in dense]
-    int4 = [f"{folder}/{recipe}+gptq_int4/manifest.json" for recipe in recipes]
-    assert one.inputs["checkpoints"] == manifests and one.inputs["loaded"] == int4 + manifests
-    with pytest.raises(UserError, match="none of engines.formats is smollm2-135m in llama_cpp"):
-        jobs.of(measuring.engines, **place, engine="llama_cpp")
 
 
 def test_blocks_are_chosen_by_what_the_calibration_documents_allow() -> None:

@@ -5,25 +5,22 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
 from configurations import KEPT, ROOT, configuration
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper import kept_runs, recipe
+from trimllm_paper import kept_runs
 from trimllm_paper.__main__ import main
-from trimllm_paper.config import Config, load, read_yaml
-from trimllm_paper.config.domain import read_by
+from trimllm_paper.config import load, read_yaml
+from trimllm_paper.jobs import Jobs, measuring, training
 
 MADE_BY = {"reference": ["config"], "reference_ablation": ["config", "overlays/ablation"]}
 """Kept folder -> the files of config/ that it was made by, each on top of those before it. The
 others are made again by their own config.yaml."""
-ELSEWHERE = ("results", "domains_folder", "mirror", "replicates", "compute.")
-ELSEWHERE += ("throughput.repeats", "engines.repeats")
-"""Keys that change no result."""
 RECORDS = {
     "eval/m/d/full_ft/t.json": {"content": {"label": "½", "acc": 0.1 + 0.2}},
     "seed_1/eval/m/d/full_ft/t.json": {"content": {"acc": 1}},
@@ -81,20 +78,22 @@ def test_a_file_of_that_name_alone_is_no_kept_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", MADE_BY)
 def test_a_kept_run_is_of_the_files_that_name_it(name: str) -> None:
-    """So that it can be added to, and whoever runs these gets its recipes."""
-    kept, (file, *_) = KEPT.with_name(name), MADE_BY[name]
-    now, was = configuration(*MADE_BY[name]), load(read_yaml(kept / "config.yaml"), [])
-    assert made_by(now) == made_by(was), file
-    for domain, spec in now.domain_specs.items():
-        assert read_by(spec.raw) == read_by(was.domain_specs[domain].raw), domain
-
-
-def made_by(config: Config) -> dict[str, Any]:
-    """Key and value of all that changes results, of the recipes that are run."""
-    content = config.model_dump(mode="json")
-    content["recipes"] = {name: content["recipes"][name] for name in config.trim.recipes}
-    keys = dict(recipe.keys_of(content))
-    return {k: v for k, v in keys.items() if k == "compute.dtype" or not k.startswith(ELSEWHERE)}
+    """So that it can be continued, and whoever runs these has the same jobs."""
+    was = load(read_yaml(KEPT.with_name(name) / "config.yaml"), [])
+    runs = Jobs(configuration(*MADE_BY[name])), Jobs(was)
+    (model,) = was.models
+    for domain, recipe in product(was.domains, was.trim.recipes):
+        place = {"model": model, "domain": domain}
+        epoch = place | {"name": recipe, "drop": f"{was.recipes[recipe].step:02d}"}
+        for kind, job in (
+            (training.prepare, {"domain": domain}),
+            (training.full_ft, place),
+            (training.trim_epoch, epoch),
+            (training.settle, epoch),
+            (measuring.evaluate, place | {"recipe": "full_ft", "tested": domain}),
+        ):
+            now, before = (jobs.of(kind, **job).config_hash for jobs in runs)
+            assert now == before, (kind.__name__, job)
 
 
 def test_the_kept_results_are_verified(capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,18 +109,3 @@ def test_make_clean_leaves_them_and_takes_all_else(tmp_path: Path) -> None:
     kept_runs.write(tmp_path / "results/mine", RECORDS, "")
     subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["mine"]
-
-
-def test_documents_are_as_many_and_as_long_as_the_domains_say() -> None:
-    """With all answers in a scan, with the right one in training: plans count by all three."""
-    for name, spec in configuration("config").domain_specs.items():
-        if spec.train is None:
-            continue
-        report = kept_runs.read_json(KEPT / f"data/{name}/report.json")
-        assert spec.expected.train == report["splits"]["train"]["documents"], name
-        epochs = kept_runs.glob(KEPT, f"**/{name}/trim_*/*/epoch.json")
-        told = [kept_runs.read_json(path) for path in epochs]
-        for key, part in ((spec.expected.tokens, "scan"), (spec.expected.trained, "training")):
-            ran = [one[part] for one in told if one[part]]
-            mean = sum(one["tokens"] for one in ran) / sum(one["documents"] for one in ran)
-            assert key == pytest.approx(mean, rel=0.04), (name, part)

@@ -54,14 +54,6 @@ def test_what_is_no_recipe_is_refused(text: str) -> None:
         Recipe.parse(text)
 
 
-@pytest.mark.parametrize(
-    "path", ["eval/m/d/full_ft.json", "other/m.json", "eval/m/d/full_ft/t.csv", "scans/m.json"]
-)
-def test_what_is_no_result_is_refused(path: str) -> None:
-    with pytest.raises(UserError):
-        place_of(path)
-
-
 def test_two_ways_to_train_never_meet_in_one_path() -> None:
     recipes = {
         "paper": RecipeEntry(criterion="both"),

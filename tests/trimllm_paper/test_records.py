@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,48 +23,22 @@ from result_files import (
 )
 
 from trimllm.base.errors import UserError
-from trimllm_paper import kept_runs, records
-from trimllm_paper.recipe import Paths
-from trimllm_paper.records import DataReport, Record
+from trimllm_paper import kept_runs
+from trimllm_paper.records import DataReport, Epoch, Evaluation, Record, Throughput, Training
 
 Case = tuple[type[Record], Path]
-OF_TINY: dict[str, Any] = {"model": "tiny", "domain": "sciq", "provenance": {}}
-CANDIDATE: dict[str, Any] = {
-    **{"recipe": "full_ft", "free": False, "accuracy": 80.0, "likelihood": -0.5, "documents": 85},
-    **{"bytes": 10, "tokens_per_second": 20.0, "units_kept": 60},
-}
-# Name of a class: its fields, beside those above.
-PLAIN: dict[str, dict[str, Any]] = {
-    "ScanFile": {"scan": {"units": []}, "of_another_version": {"packages": ["one"]}},
-    "Choice": {
-        **{"hardware": "box", "format": "padded", "required": {"above_percent": 95.0}},
-        **{"candidates": [CANDIDATE], "recipe": "full_ft", "missed": {}, "summary": "one line"},
-    },
+# Each as its writer writes it.
+WRITERS: dict[type[Record], Callable[[Path], Path]] = {
+    Evaluation: lambda root: Evaluations(root).add("trim_paper/drop_30", 75, kept=30),
+    Epoch: lambda root: write_chain(root, plain_chain())[1],
+    Training: lambda root: write_training(root, "full_ft", 4.0),
+    Throughput: lambda root: TimingFiles(root).add("trim_half/keep_50", 20, kept=22),
 }
 
 
-def case(kind: str, root: Path) -> Case:
-    """A file of a kind, as its writer writes it."""
-    cls, paths = getattr(records, kind), Paths(str(root))
-    if kind == "Evaluation":
-        return cls, Evaluations(root).add("trim_paper/drop_30", 75, kept=30)
-    if kind == "Epoch":
-        return cls, write_chain(root, plain_chain())[1]
-    if kind == "Training":
-        return cls, write_training(root, "full_ft", 4.0)
-    if kind == "Throughput":
-        return cls, TimingFiles(root).add("trim_half/keep_50", 20, kept=22)
-    record, name = cls(**OF_TINY | PLAIN[kind]), kind.removesuffix("File").lower()
-    form = "chosen" if name == "choice" else name
-    place = {key: getattr(record, key) for key in vars(Paths)[form].names if hasattr(record, key)}
-    path = Path(getattr(paths, form)(**place))
-    record.write(path)
-    return cls, path
-
-
-@pytest.fixture(params=("Evaluation", "Epoch", "Training", "Throughput", *PLAIN))
+@pytest.fixture(params=WRITERS, ids=lambda kind: kind.__name__)
 def written(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
-    return case(request.param, tmp_path)
+    return request.param, WRITERS[request.param](tmp_path)
 
 
 def test_what_is_written_is_read(written: Case) -> None:
@@ -77,19 +52,21 @@ def test_what_is_written_is_read(written: Case) -> None:
     assert not list(path.parent.glob(".*"))
 
 
-@pytest.mark.parametrize("kind", ["Evaluation", "Epoch", "Choice"])
+@pytest.mark.parametrize("kind", [Evaluation, Epoch])
 @given(data=st.data())
-def test_no_value_can_be_changed_unnoticed(tmp_path_factory, kind: str, data: Any) -> None:
+def test_no_value_can_be_changed_unnoticed(
+    tmp_path_factory: pytest.TempPathFactory, kind: type[Record], data: st.DataObject
+) -> None:
     """Whichever it is; how the file is laid out does not matter."""
-    cls, path = case(kind, tmp_path_factory.mktemp("records"))
+    path = WRITERS[kind](tmp_path_factory.mktemp("records"))
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content, separators=(",", ":")))
-    record = cls.read(path)
+    record = kind.read(path)
     change(content, data.draw(st.sampled_from([p for p in places(content) if p != ("schema",)])))
     path.write_text(json.dumps(content))
     if json.loads(path.read_text()) != record.content():
         with pytest.raises(UserError, match=r"json was changed after it was written"):
-            cls.read(path)
+            kind.read(path)
 
 
 def test_a_moved_file_is_refused(written: Case) -> None:
@@ -106,18 +83,18 @@ def test_a_moved_file_is_refused(written: Case) -> None:
 @pytest.mark.parametrize(
     "kind, changes, message",
     [
-        ("Evaluation", {"tested": None}, "tested: Field required; delete it and run again"),
-        ("Evaluation", {"n": "many"}, "n: Input should be a valid integer"),
-        ("Throughput", {"hardware": "a100"}, "says hardware 'a100' but lies under 'cpu-mine'"),
+        (Evaluation, {"tested": None}, "tested: Field required; delete it and run again"),
+        (Evaluation, {"n": "many"}, "n: Input should be a valid integer"),
+        (Throughput, {"hardware": "a100"}, "says hardware 'a100' but lies under 'cpu-mine'"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(
-    tmp_path: Path, kind: str, changes: dict[str, Any], message: str
+    tmp_path: Path, kind: type[Record], changes: dict[str, Any], message: str
 ) -> None:
-    cls, path = case(kind, tmp_path)
+    path = WRITERS[kind](tmp_path)
     rewrite(path, **changes)
     with pytest.raises(UserError) as refused:
-        cls.read(path)
+        kind.read(path)
     assert message in str(refused.value) and str(path) in str(refused.value)
     assert "\n" not in str(refused.value) and "run again" in str(refused.value)
 

@@ -49,20 +49,6 @@ def test_criteria_and_ratios_need_every_checkpoint_of_their_chains() -> None:
     assert not [r for r in recipes("table3", models=[odd]) if "random" in r]
 
 
-def test_domains_and_models_that_are_compared() -> None:
-    models = [TINY, TINY | {"name": "other"}, TINY | {"name": "opt", "family": "opt"}]
-    more = {"models": models, "tables": {"models": ["other"], "domains": ["lexglue"]}}
-    needed = table_inputs.needed("table3", context(**more))
-    assert {(model, trained) for model, trained, _, _ in needed} == {("other", "lexglue")}
-    main = {model for model, *_ in table_inputs.needed("table2", context(**more))}
-    assert main == {"tiny", "other"}
-    needed = table_inputs.needed("table8", context(**more))
-    assert {(m, d) for m, d, _, _ in needed} == {
-        ("opt", domain) for domain in ("sciq", "medmcqa", "lexglue")
-    }
-    assert table_inputs.needed("table8", context()) == []
-
-
 def test_specialized_models_are_tested_on_other_domains() -> None:
     needed = table_inputs.needed("table5", context(chains=["paper"]))
     assert len(needed) == 5 + 5 * 5 + 5  # Full-FT on its own domain alone

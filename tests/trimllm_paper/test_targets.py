@@ -36,37 +36,19 @@ def test_replicates_are_pooled_file_by_file() -> None:
             assert len({*every[kind]}) == len({*files}) * (1 if kind == "throughput" else 3)
 
 
-def test_measurements_of_other_machines_are_shown(
+def test_engines_are_measured_here_and_shown_of_other_machines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    copied = Path(Paths("results/smoke").throughput("h100", MODEL, "full_ft"))
-    mine = Path(Paths("results/smoke").throughput("here", MODEL, "trim_other/drop_30"))
-    for path in (copied, mine):
-        path.parent.mkdir(parents=True)
-        path.touch()
-    *here, other = targets().timings()
-    assert other == str(copied) and str(mine) not in here
-    assert all("/throughput/here/" in file for file in here)
-
-
-def test_engines_are_measured_where_they_are_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Claims take what lies there: asking for them measures nothing in engines."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("trimllm_paper.targets.installed", lambda engine, device: engine != "vllm")
     paths = Paths("results/smoke")
     mine = [paths.engines("here", MODEL, engine) for engine in ("transformers", "llama_cpp")]
-    assert targets().table("table_engines") == {"engines": mine}
-    assert "engines" not in targets().claims()
     copied = Path(paths.engines("h100", MODEL, "vllm"))
     copied.parent.mkdir(parents=True)
     copied.touch()
     assert targets().table("table_engines") == {"engines": [*mine, str(copied)]}
+    # Claims take what lies there: asking for them measures nothing in engines.
     assert targets().claims()["engines"] == [str(copied)]
-    kept = Targets(Jobs(configuration("smoke")), "here", kept=True)
-    assert kept.table("table_engines") == {"engines": [str(copied)]}
 
 
 def test_the_constraint_on_kept_checkpoints_looks_ahead() -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from exports import needs_llama_cpp
 from runs import ROOT, beginning, complaint, counts, job_of, made, planned, snakemake, wait_for
 
 from trimllm.base import files
+from trimllm.base.machine import this_machine
 from trimllm_paper import records
 
 pytestmark = pytest.mark.slow
@@ -65,17 +67,6 @@ def test_a_cell_of_a_table_is_what_was_measured(finished: Path, table: str) -> N
     cell = cells[CELLS[table]]
     source = files.read_json(finished / cell["sources"])
     assert float(cell["value"]) == pytest.approx(source["acc"])
-
-
-def test_times_and_speeds_are_measured(finished: Path) -> None:
-    with (finished / "results/tables/table9.csv").open(encoding="utf-8") as stream:
-        minutes = {(row["row"], row["column"]): row for row in csv.DictReader(stream)}
-    assert float(minutes["full_ft", "minutes_2"]["value"]) > 0
-    assert minutes["trimllm", "minutes_8"]["verdict"] == "not run"
-    folder = next((finished / "results/throughput").glob("*/random-llama-tiny"))
-    one = records.Throughput.read(folder / "trim_half/keep_50.json")
-    assert (one.units_kept, one.baseline["units_kept"]) == (4, 8)
-    assert one.pattern.startswith("half: 50%") and (folder / "full.json").is_file()
 
 
 def test_only_evaluated_checkpoints_keep_their_weights(finished: Path) -> None:
@@ -275,3 +266,40 @@ def test_two_processes_and_weights_on_disk_train_the_same(copy: Path, finished: 
     assert found.trainable_blocks == alone.trainable_blocks
     for one, other in zip(found.passes, alone.passes, strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=0.02)
+
+
+# ---- locale and shell ----------------------------------------------------------------------------
+
+
+def test_the_locale_c_and_hostile_labels(project: Path) -> None:
+    """Letters beyond ASCII survive, and no text of the configuration reaches a shell."""
+    report = "results/data/lexglue/report.json"
+    path = project / "domains/lexglue.yaml"
+    path.write_text(path.read_text().replace("label: sums", "label: Σ, naïve"), encoding="utf-8")
+    with (project / "sums.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write('{"q": "Où est le café?", "c": ["là", "ici"], "a": 0}\n')
+    models = json.dumps({"tiny": {"label": "$(touch hacked) `touch hacked`; touch hacked"}})
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    made(project, report, extra=ascii_alone, models=models, configfile="config.yaml")
+    text = "".join(one.read_text("utf-8") for one in (project / report).parent.rglob("*.jsonl"))
+    assert "Où est le café?" in text or "O\\u00f9 est le caf\\u00e9?" in text
+    assert not list(project.rglob("hacked"))
+
+
+# ---- engines -------------------------------------------------------------------------------------
+
+
+@needs_llama_cpp
+def test_table_engines_of_a_finished_run(copy: Path) -> None:
+    rounds = {"prompt": 16, "generate": 4, "repeats": 1, "batches": [1]}
+    engines = json.dumps(rounds | {"formats": ["transformers", "gguf_f16"]})
+    made(copy, "table_engines", configfile=copy / "config.yaml", engines=engines)
+    folder = copy / "results/engines" / this_machine("cpu") / "tiny"
+    for engine, format in (("transformers", "transformers"), ("llama_cpp", "gguf_f16")):
+        found = records.Engines.read(folder / f"{engine}.json")
+        assert found.interleaved and found.provenance["config_hash"] and found.domain == "lexglue"
+        names = [(one["recipe"], one["format"], one["batch"]) for one in found.measured]
+        assert names == [(recipe, format, 1) for recipe in ("full_ft", "trim_paper/drop_06")]
+    assert found.measured[0]["proof"]["largest_difference"] < 0.05
+    rows = list(csv.DictReader((copy / "results/tables/table_engines.csv").open()))
+    assert any(row["column"] == "share_decode" and float(row["value"] or 0) > 0 for row in rows)

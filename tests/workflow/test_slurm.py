@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -32,39 +31,41 @@ def minutes(limit: str) -> int:
 
 def test_no_job_is_lost(project: Path) -> None:
     options = {"configfile": project / "config.yaml"}
-    made(project, "data", **options)
+    made(project, "data", "results/models/tiny/base/pretrained/manifest.json", **options)
     room = project / "halting"
     room.mkdir()
     (room / "sitecustomize.py").write_text(HALTING.format(room=str(room)))
     path = {"PYTHONPATH": f"{room}:{environment()['PYTHONPATH']}"}
     with (
-        slurm.cluster() as client,
-        beginning(project, SCAN, *slurm.PROFILE, extra=client | path, **options) as (run, log),
+        slurm.cluster() as cluster,
+        beginning(project, SCAN, *slurm.PROFILE, extra=cluster.client | path, **options) as started,
     ):
+        run, log = started
 
         def begun() -> str | None:
             assert run.poll() is None, log.read_text()[-4000:]
             return next((one.suffix[1:] for one in sorted(room.glob("begun.*"))), None)
 
+        def running() -> list[dict[str, str]]:
+            return [one for one in cluster.jobs() if one["state"] == "RUNNING"]
+
         wait_for(begun, 500, log)
-        (job,) = (one for one in slurm.jobs(client) if one["id"] == begun())
-        slurm.restart_controller(client, log)
-        assert begun() == job["id"], log.read_text()[-4000:]
-        assert [one for one in slurm.jobs(client) if one["state"] == "RUNNING"] == [job]
+        (job,) = running()
+        cluster.restart_controller()
+        assert begun() == job["id"] and running() == [job], log.read_text()[-4000:]
 
         (room / f"begun.{job['id']}").unlink()
-        slurm.lose_node(client, job["node"], job["id"])
-        slurm.let_begin(client, job["id"], log)
+        cluster.lose_node(job["node"])
+        cluster.let_begin(job["id"], log)
         wait_for(begun, 500, log)
-        (again,) = (one for one in slurm.jobs(client) if one["state"] == "RUNNING")
+        (again,) = running()
         assert again["id"] == job["id"] and again["node"] != job["node"]
 
         (room / f"begun.{job['id']}").unlink()
-        shorten = ["scontrol", "update", f"JobId={job['id']}", "TimeLimit=1"]
-        subprocess.run(shorten, check=True, env=environment() | client)
+        cluster.call("scontrol", "update", f"JobId={job['id']}", "TimeLimit=1")
         wait_for(begun, 500, log)
-        longer = slurm.jobs(client)[-1]
-        assert longer["id"] != job["id"] and longer["state"] == "RUNNING"
+        (longer,) = running()
+        assert longer["id"] != job["id"]
         assert minutes(longer["limit"]) > 1.4 * minutes(job["limit"])
         (room / "go").touch()
         assert run.wait(500) == 0, log.read_text()[-4000:]

@@ -24,6 +24,10 @@ from trimllm_paper.config import ConfigError
         (["verify", "no/such/folder"], "no/such/folder does not exist"),
         (["serve", "no/such/folder"], "is no GGUF file and no folder with one"),
         (["export", "no/such/folder", "--format", "padded"], "is no checkpoint: it has no config"),
+        (
+            ["start", "x", "--model", "m", "--want", "speed=3"],
+            "give one or several of above_percent=",
+        ),
         (["unpack", "config", "there"], "config holds no kept run"),
         (["reference", "results", "kept", "trim={documents: 0}"], "trim.documents = 0"),
     ],

@@ -1,4 +1,4 @@
-"""`trimllm serve`: the chat endpoint answers; what cannot be served is refused."""
+"""`trimllm serve`: the chat endpoint answers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import sys
 import urllib.request
 from pathlib import Path
 
-import pytest
 from exports import byte_tokenizer, needs_llama_cpp, saved, tiny_model
 
-from trimllm.base.errors import UserError
 from trimllm.base.workers import environment
 from trimllm.exporting import gguf_file
-from trimllm_paper.commands import serve
 
 
 @needs_llama_cpp
@@ -43,13 +40,3 @@ def test_the_chat_endpoint_answers(tmp_path: Path) -> None:
             assert server.wait(20) == 0
     assert answer["choices"][0]["message"]["role"] == "assistant"
     assert answer["usage"]["prompt_tokens"] > 3 and 0 < answer["usage"]["completion_tokens"] <= 8
-
-
-def test_a_folder_without_one_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no GGUF file and no folder with one"):
-        serve.gguf_file(tmp_path)
-    for name in ("sciq", "piqa"):
-        (tmp_path / "chosen" / name).mkdir(parents=True)
-        (tmp_path / "chosen" / name / "choice.json").touch()
-    with pytest.raises(UserError, match="choices for piqa, sciq; name the export of one"):
-        serve.gguf_file(tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ from exports import byte_tokenizer
 from huggingface_hub import HfApi
 from models import tiny
 from pyarrow import parquet
+from wheels import lines, question_rows
 
 import trimllm
 from trimllm.data import hub
@@ -45,27 +45,20 @@ def start(
     return run
 
 
-def sums(count: int) -> list[dict[str, Any]]:
-    return [
-        {"question": f"What is {i} and one?", "choices": [str(i + 1), "no"], "answer": i % 2}
-        for i in range(count)
-    ]
-
-
 def write(name: str, rows: list[dict[str, Any]]) -> None:
-    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path(name).write_text(lines(rows))
 
 
 def test_too_few_rows_are_refused_and_nothing_is_written(start: Start) -> None:
-    write("few.jsonl", sums(99) + sums(99)[:5])
+    write("few.jsonl", question_rows(99) + question_rows(99)[:5])
     status, _, lines = start("few.jsonl")
     assert status == 1 and [path.name for path in Path().iterdir()] == ["few.jsonl"]
     assert lines == ["error: few.jsonl: 99 different documents are too few; 100 are needed"]
-    write("my.jsonl", sums(150)[20:])
-    write("tests.jsonl", sums(10))
+    write("my.jsonl", question_rows(150)[20:])
+    write("tests.jsonl", question_rows(10))
     status, _, (line,) = start("my.jsonl", "--test", "tests.jsonl")
     assert status == 1 and "tests.jsonl: 10 different documents are too few; 15 are" in line
-    write("tests.jsonl", sums(60))  # more than a few of them are trained on
+    write("tests.jsonl", question_rows(60))  # more than a few of them are trained on
     status, _, (line,) = start("my.jsonl", "--test", "tests.jsonl")
     assert status == 1 and "of the 130 documents of set own are test documents (my.json" in line
     assert not Path("own.yaml").exists()
@@ -93,7 +86,7 @@ def test_a_data_set_of_the_hub_is_pinned(start: Start, monkeypatch: pytest.Monke
 
     def loaded(name: str, config: str | None, *, split: str, revision: str) -> list[dict[str, Any]]:
         reads.append((name, split, revision))
-        return sums(110)
+        return question_rows(110)
 
     status, _, (line,) = start("owner/nothing")
     assert status == 1 and "owner/nothing does not exist here, and the hub has no such" in line
@@ -104,9 +97,3 @@ def test_a_data_set_of_the_hub_is_pinned(start: Start, monkeypatch: pytest.Monke
     assert {*reads} == {("owner/sums", "test", commit)}
     (one,) = yaml.safe_load(Path("sums-test.yaml").read_text())["sets"].values()
     assert one["from"] == [{"hub": "owner/sums", "revision": commit, "split": "test"}]
-
-
-@pytest.mark.parametrize("want", ["smallest", "above_percent=120", "megabytes=x", "speed=3"])
-def test_another_requirement_is_refused(start: Start, want: str) -> None:
-    status, _, (line,) = start("my.jsonl", "--want", want)
-    assert status == 1 and "give one or several of above_percent=NUMBER, megabytes=" in line

@@ -30,14 +30,6 @@ def test_what_a_domain_is_read_from(monkeypatch: pytest.MonkeyPatch) -> None:
     assert files == ["/there/sciq/train.jsonl", "/there/sciq/test.jsonl"]
 
 
-def test_which_sets_have_free_answers() -> None:
-    assert read_domain(DOMAINS / "disflqa.yaml").calibrated_freely
-    assert not read_domain(DOMAINS / "piqa.yaml").calibrated_freely
-    # Trained on free answers, calibrated on choices.
-    finance = read_domain(DOMAINS / "paper" / "financeqa.yaml")
-    assert finance.free("instructions") and not finance.calibrated_freely
-
-
 def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
     return {"sets": {"piqa": {"from": [*sources], "fields": {"question": "q"}, **how}}}
 

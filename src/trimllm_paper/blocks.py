@@ -1,16 +1,23 @@
-"""Blocks of a table: our models or machines, then the paper's that stand beside none of ours."""
+"""Blocks of a table, their lines and cells.
+
+Our models or machines come first, then the paper's that stand beside none of ours.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
 from trimllm_paper import published
 from trimllm_paper.context import Model
+from trimllm_paper.derive import Accuracy
 from trimllm_paper.frames import where
-from trimllm_paper.specification import Table
+from trimllm_paper.published import Value
+from trimllm_paper.specification import Row, Table
+from trimllm_paper.verdict import Verdict
 
 RANDOM = "random-"
 """Start of a shape's name in paths."""
@@ -34,6 +41,35 @@ class Block:
     def is_paper(self) -> bool:
         """Whether its numbers can reproduce the paper's."""
         return not self.name or (self.own_speed if self.hardware else self.own_model)
+
+
+NO_VERDICT: Verdict = (None, "")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A measured cell; `low` and `high` are the 95% interval, of sizes the smallest and largest."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    deviation: float | None = None
+    n: int | None = None
+    judged: Verdict = NO_VERDICT
+    sources: Sequence[str] = ()
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a block: its measurement of throughput, and by column its accuracy (NONE: its chain
+    has no checkpoint that keeps enough) and the paper's number."""
+
+    block: Block
+    row: Row
+    timing: Any
+    accuracies: dict[str, Accuracy | str | None]
+    printed: dict[str, Value]
 
 
 def blocks_of(spec: Table, timings: pd.DataFrame) -> list[Block]:

@@ -7,54 +7,24 @@ or measurement (`derive.py`), set the paper's number beside it (`published.py`),
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from statistics import fmean, stdev
+from collections.abc import Iterator
+from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
-from trimllm_paper import derive, published, table_notes, verdict
-from trimllm_paper.blocks import Block, blocks_of
+from trimllm_paper import cells_speed, derive, published, table_notes, verdict
+from trimllm_paper.blocks import NO_VERDICT, Block, Cell, Line, blocks_of
 from trimllm_paper.context import Context
 from trimllm_paper.derive import Accuracy
-from trimllm_paper.frames import Frame, rows, where
+from trimllm_paper.frames import Frame
 from trimllm_paper.published import Value
-from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, Recipe
+from trimllm_paper.recipe import FULL_FT, PRETRAINED, Recipe
 from trimllm_paper.render import Rendered
 from trimllm_paper.specification import REFERENCE_KEPT, Column, Row, Table
 from trimllm_paper.tables import TABLES
 from trimllm_paper.verdict import KEEPS, NONE, NOT_RUN, Relation, Verdict
-
-APART = "not timed in turn"
-"""Memory did not hold both models; such a row has no verdict."""
-NO_VERDICT: Verdict = (None, "")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A measured cell; `low` and `high` are the 95% interval, of sizes the smallest and largest."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    deviation: float | None = None
-    n: int | None = None
-    judged: Verdict = NO_VERDICT
-    sources: Sequence[str] = ()
-    details: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row of a block: its measurement of throughput, and by column its accuracy (NONE: its chain
-    has no checkpoint that keeps enough) and the paper's number."""
-
-    block: Block
-    row: Row
-    timing: Any
-    accuracies: dict[str, Accuracy | str | None]
-    printed: dict[str, Value]
 
 
 def build(key: str, frame: Frame, context: Context) -> Rendered:
@@ -70,7 +40,6 @@ class _Builder:
         self.timings = spec.timings(frame)
         self.domains = [c for c in spec.columns if c.shows == "accuracy"]
         self.stand_ins = {c.key: table_notes.stand_in(c, frame) for c in self.domains}
-        self.chosen_by: set[str] = set()
 
     def build(self) -> Rendered:
         spec, frame, context = self.spec, self.frame, self.context
@@ -82,10 +51,8 @@ class _Builder:
         cells = cells[cells.column.isin([c.key for c in columns])]
         cells["stand_in"] = cells.column.map(self.stand_ins).where(cells.value.notna())
         header = [*table_notes.header(spec, frame, context, columns)]
-        by = " and ".join(sorted(self.chosen_by)) or "by held-back documents"
-        notes = table_notes.notes(spec, frame, context, cells, columns)
-        texts = [note.replace("{by}", by) for note in notes]
-        return Rendered(spec.key, spec.title, columns, cells, header, texts)
+        notes = [*table_notes.notes(spec, frame, context, cells, columns)]
+        return Rendered(spec.key, spec.title, columns, cells, header, notes)
 
     # ---- lines ---------------------------------------------------------------------------------
 
@@ -95,7 +62,8 @@ class _Builder:
         for block in blocks_of(self.spec, self.timings):
             others: list[tuple[Row, Any]] = []
             for row in self.spec.rows:
-                name, *more = timings = self._timings_of(block, row) or {"": None}
+                timings = cells_speed.timings_of(self.timings, block, row) or {"": None}
+                name, *more = timings
                 yield from self._line(block, row, timings[name])
                 for other in () if self.domains else more:
                     section = f"trimmed by {timings[other].content.get('pattern') or other}"
@@ -112,7 +80,9 @@ class _Builder:
         accuracies = {c.key: self._measured(block, row, c) for c in self.domains}
         line = Line(block, row, timing, accuracies, printed)
         named = self.context.named if block.name else str
-        label = row.label if timing is None or timing.in_turn else f"{row.label}: {APART}"
+        label = (
+            row.label if timing is None or timing.in_turn else f"{row.label}: {cells_speed.APART}"
+        )
         for column in self.spec.columns:
             cell = getattr(self, f"_{column.shows}")(line, column) if block.name else None
             content = dict(vars(cell or Cell(judged=(NOT_RUN, ""))))
@@ -167,23 +137,16 @@ class _Builder:
         return self._evaluated(block, column, recipe, trained)
 
     def _smallest(self, block: Block, column: Column, name: str) -> str | None:
-        """The chain's smallest trimmed checkpoint that keeps enough (Algorithm 1, C_a), chosen by
-        held-back documents if they were recorded, else by the tests."""
-        full, place = self._evaluated(block, column, FULL_FT), (block.name, column.tested, name)
-        if full is None:
-            return None
+        """The chain's smallest trimmed checkpoint that keeps enough on held-back documents
+        (Algorithm 1, C_a)."""
+        place = (block.name, column.tested, name)
         evaluated = derive.checkpoints(self.frame, *place, column.tasks)
         chain = {one.tasks[0].dropped: one for one in evaluated}
         shares = derive.held_back_shares(self.frame, *place)
-        by = "by held-back documents, before annealing"
-        if not shares.keys() >= chain.keys():
-            by = "and judged by the same test documents"
-            shares = {n: one.percent / max(full.percent, 1e-9) for n, one in chain.items()}
-        enough = [dropped for dropped in chain if dropped and shares[dropped] > KEEPS]
+        enough = [dropped for dropped in chain if dropped and shares.get(dropped, 0) > KEEPS]
         if enough:
-            self.chosen_by.add(by)
             return chain[max(enough)].tasks[0].recipe
-        return NONE if 0 in chain else None
+        return NONE if 0 in chain and 0 in shares else None
 
     def _accuracy(self, line: Line, column: Column) -> Cell | None:
         accuracy = line.accuracies[column.key]
@@ -270,90 +233,15 @@ class _Builder:
         sources = tuple(source for accuracy in accuracies for source in accuracy.sources)
         return Cell(value, min(values), max(values), judged=judged, sources=sources)
 
-    # ---- speed and time ------------------------------------------------------------------------
-
-    def _timings_of(self, block: Block, row: Row) -> dict[str, Any]:
-        """Measurements for a row: of the full model, or by chain or pattern, the row's first."""
-        measured = where(self.timings, hardware=block.hardware, model=block.name)
-        if row.format:
-            measured = where(measured, format=row.format, batch=row.batch)
-        if row.recipe:
-            measured = where(measured, compressor=Recipe.parse(row.recipe).compressor)
-            full = rows(measured[measured.base.isin([FULL, FULL_FT])])
-            return {"": full[0]} if full else {}
-        if row.format:
-            measured = measured[measured.name.isin(row.names)]
-        return derive.trimmed_timings(measured, row.kept, row.compressor, row.names)
+    # ---- speed and time (`cells_speed.py`) -----------------------------------------------------
 
     def _speed(self, line: Line, column: Column) -> Cell | None:
-        """A figure of a measurement of throughput."""
-        timing, figure, printed = line.timing, column.of, line.printed[column.key]
-        if timing is None:
-            return None
-        if figure == "trim_over":
-            return self._trim_over(line, printed)
-        value, judged = getattr(timing, figure), NO_VERDICT
-        low, high = (getattr(timing, f"{figure}_{end}", None) for end in ("low", "high"))
-        if figure.startswith("compiled"):
-            judged = None, (timing.content.get("compiled") or {}).get("error", "")
-        elif figure in ("decode", "speedup") and not timing.in_turn:
-            judged = None, APART
-        elif figure == "mem" and printed is not None:
-            if timing.compressor and line.block.own_speed:
-                judged = verdict.judge_size(value, printed, own=True)
-        elif figure in ("decode", "speedup") and printed is not None:
-            if line.block.own_speed:
-                judged = verdict.judge_speed(value, float(printed))
-            elif "baseline" in timing.content:
-                paper = float(line.printed["speedup"] or 0)
-                judged = verdict.judge_ratio(derive.speedup(timing), paper)
-        return Cell(value, low, high, judged=judged, sources=(timing.source,))
+        return cells_speed.speed(line, column)
 
-    def _trim_over(self, line: Line, printed: Value) -> Cell | None:
-        """How many times as fast as the full, or compressed, model of this row TrimLLM is, both
-        measured against the full model."""
-        timing, judged = line.timing, NO_VERDICT
-        if timing.base not in (FULL, FULL_FT):
-            return Cell()
+    def _trim_over(self, line: Line, column: Column) -> Cell | None:
         reference = next(row for row in self.spec.rows if row.kept == REFERENCE_KEPT)
-        trimmed = next(iter(self._timings_of(line.block, reference).values()), None)
-        if trimmed is None:
-            return None
-        ratio = derive.over(trimmed, timing)
-        if not (trimmed.in_turn and timing.in_turn):
-            judged = None, APART
-        elif printed is not None and line.block.own_speed:
-            judged = verdict.judge_speed(ratio[0], float(printed))
-        elif printed is not None:
-            judged = verdict.judge_ratio(ratio, float(printed))
-        return Cell(*ratio, judged=judged, sources=(trimmed.source, timing.source))
+        trimmed = cells_speed.timings_of(self.timings, line.block, reference)
+        return cells_speed.trim_over(line, column, next(iter(trimmed.values()), None))
 
     def _time(self, line: Line, column: Column) -> Cell | None:
-        """Minutes of training, or training or scans in percent of Full-FT's training."""
-        epochs, part = column.epochs, "scan" if column.of == "scans" else "train"
-        what = next(filter(None, (line.row.recipe, *line.row.names)), "")
-        place = (self.frame, line.block.name, self.context.timed.name, what)
-        minutes = [*derive.minutes(*place, epochs, part).values()]
-        shares = derive.shares_of_full_ft(*place, epochs, part)
-        values = minutes if column.of == "minutes" else shares
-        if not values:
-            return None
-        if part == "scan" and not any(minutes):
-            return Cell()  # fine-tuning scans nothing
-        printed, result, why = line.printed[column.key], None, ""
-        if printed is not None and self.context.lora:
-            result, why = NOT_RUN, "LoRA-FT is no full fine-tuning, whose time the paper reports"
-        elif printed is not None and what != FULL_FT:
-            paper = float(line.printed[f"share_{epochs}"] or 0)
-            result, why = verdict.judge_share(shares, paper)
-        runs = derive.epoch_times(*place)
-        measured = runs.groupby("results", sort=False).size()
-        note = f"{min(epochs, measured.iloc[0])} epochs measured"
-        note += "" if measured.iloc[0] >= epochs else f", their mean times {epochs}"
-        return Cell(
-            fmean(values),
-            deviation=stdev(values) if len(values) > 1 else None,
-            n=int(measured.clip(upper=epochs).sum()),
-            judged=(result, "; ".join(filter(None, [why, note]))),
-            sources=tuple(dict.fromkeys(runs.source)),
-        )
+        return cells_speed.time(line, column, self.frame, self.context)

@@ -281,45 +281,35 @@ def progressive(units: int, dropped: int, step: int) -> float:
     return sum(units - step * epoch for epoch in range(dropped // step)) / units
 
 
-def epoch_times(frame: Frame, model: str, domain: str, what: str) -> pd.DataFrame:
-    """Epochs of fine-tuning (`what`: its recipe) or of a chain (`what`: its name), of every seed,
-    with their `seconds_train` and `seconds_scan`.
+def training_time(frame: Frame, model: str, domain: str, what: str, epochs: int) -> pd.DataFrame:
+    """Time of the first `epochs` epochs of fine-tuning (`what`: its recipe) or of a chain (its
+    name), a row for each seed (index: results folder).
 
-    Fine-tuning `extends`: a further pass would take the mean time; a chain's epochs get shorter.
+    Columns: `minutes` of training, seconds a token times the mean tokens of a pass of Full-FT, so
+    that epochs of different length compare; `share` and `scans`, that and the scans' time in
+    percent of Full-FT's (NaN without it); `measured` epochs; their `sources`. Fine-tuning of fewer
+    epochs is extended by their mean; a chain, whose epochs get shorter, is left out.
     """
-    tuned = where(frame.trainings, model=model, domain=domain, recipe=what)
-    if tuned.empty:
-        return where(frame.epochs, model=model, domain=domain, name=what).assign(extends=False)
-    return tuned.assign(seconds_train=tuned.seconds, seconds_scan=0.0, extends=True)
-
-
-def minutes(
-    frame: Frame, model: str, domain: str, what: str, epochs: int, part: str = "train"
-) -> dict[str, float]:
-    """Results folder (one a seed) -> minutes of the first `epochs` epochs, or of their scans.
-
-    Training takes seconds a token times the mean tokens of a pass of Full-FT, so that epochs of
-    different length compare. A run of fewer epochs is left out, or, of fine-tuning, extended by
-    its mean.
-    """
-    full = epoch_times(frame, model, domain, FULL_FT)
+    place = {"model": model, "domain": domain}
+    full = where(frame.trainings, **place, recipe=FULL_FT)
+    runs = where(frame.trainings, **place, recipe=what)
+    is_chain = runs.empty
+    runs = runs.assign(seconds_train=runs.seconds, seconds_scan=0.0)
+    if is_chain:
+        runs = where(frame.epochs, **place, name=what)
     times = {}
-    for results, run in epoch_times(frame, model, domain, what).groupby("results", sort=False):
-        seconds = run[f"seconds_{part}"]
-        if part == "train" and len(full):
+    for results, run in runs.groupby("results", sort=False):
+        seconds, first = run.seconds_train, run.iloc[:epochs]
+        if len(full):
             reference = where(full, results=full.results.iloc[0]).tokens.mean()
             seconds = (seconds / run.tokens * reference).where(run.tokens > 0, 0.0)
-        if len(run) >= epochs:
-            times[results] = float(seconds.iloc[:epochs].sum()) / 60
-        elif run.extends.all():
-            times[results] = epochs * float(seconds.mean()) / 60
-    return times
-
-
-def shares_of_full_ft(
-    frame: Frame, model: str, domain: str, what: str, epochs: int, part: str = "train"
-) -> list[float]:
-    """`minutes` in percent of Full-FT's training of as many epochs, of every seed that has both."""
-    full = minutes(frame, model, domain, FULL_FT, epochs)
-    own = minutes(frame, model, domain, what, epochs, part)
-    return [100 * own[results] / full[results] for results in own if results in full]
+        if len(run) >= epochs or not is_chain:
+            scale = epochs / len(first) / 60
+            minutes = scale * seconds.iloc[:epochs].sum(), scale * first.seconds_scan.sum()
+            times[results] = (*map(float, minutes), len(first), tuple(dict.fromkeys(run.source)))
+    columns = ["minutes", "scans", "measured", "sources"]
+    table = pd.DataFrame.from_dict(times, orient="index", columns=columns)
+    whole = table if what == FULL_FT else training_time(frame, model, domain, FULL_FT, epochs)
+    return table.assign(
+        share=100 * table.minutes / whole.minutes, scans=100 * table.scans / whole.minutes
+    )

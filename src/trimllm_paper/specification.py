@@ -13,8 +13,8 @@ from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT
 @dataclass(frozen=True)
 class Column:
     """A column that `shows` accuracy or difference (to the first chain) on `domain`; size or speed:
-    the figure `of` an accuracy or a timing; time of training `epochs`, `of` minutes, share (of
-    Full-FT's) or scans (likewise).
+    the figure `of` an accuracy or a timing; trim_over: TrimLLM over the row; time of training
+    `epochs`, `of` minutes, share (of Full-FT's) or scans (likewise).
 
     `printed` is the paper's column, if not `key`. Its numbers are multiplied by `times` and divided
     by that of row `over`, or they divide that of row `under`.
@@ -162,7 +162,6 @@ ABOUT_MEM = (
 )
 SMALLEST = (
     "A criterion's row is the smallest checkpoint of its chain that keeps more than 90% of "
-    "Full-FT's accuracy (Algorithm 1, C_a), chosen {by}. None: no trimmed checkpoint does. Final "
-    "Mem is that of the domain that compresses least."
+    "Full-FT's accuracy (Algorithm 1, C_a), chosen by held-back documents, before annealing. None: "
+    "no trimmed checkpoint does. Final Mem is that of the domain that compresses least."
 )
-"""`cells.py` says by which documents."""

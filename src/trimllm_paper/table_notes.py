@@ -89,16 +89,14 @@ def notes(
 
 def _seeds(evaluations: pd.DataFrame) -> str:
     """What intervals cover."""
-    most = evaluations.seed.nunique()
-    if most == 1:
+    seeds = evaluations.groupby(["model", "domain", "task", "recipe"]).seed.nunique()
+    if seeds.max() == 1:
         return "One seed: intervals cover the test documents alone (Wilson)."
-    note = (
-        f"Means of {most} seeds; intervals cover documents and seeds, whose variance is "
-        "pooled over the cells of a recipe."
+    some = f"; some cells have {seeds.min()}" if seeds.min() < seeds.max() else ""
+    return (
+        f"Means of {seeds.max()} seeds{some} (CSV column `seeds`). Intervals cover documents "
+        "and seeds, whose variance is pooled over the cells of a recipe."
     )
-    fewest = evaluations.groupby(["model", "domain", "task", "recipe"]).seed.nunique().min()
-    some = f" Some cells have {fewest} (column `seeds` of the CSV)."
-    return note + (some if fewest < most else "")
 
 
 def _documents(column: Column, cells: pd.DataFrame) -> str:
@@ -106,10 +104,8 @@ def _documents(column: Column, cells: pd.DataFrame) -> str:
     measured = cells[(cells.column == column.key) & cells.n.notna()]
     if measured.empty:
         return ""
-    sizes = dict.fromkeys((int(measured.n.min()), int(measured.n.max())))
-    chance = sorted({one["chance"] for one in measured.details if one["chance"] is not None})
-    words = f"chance {' or '.join(f'{level:.1f}%' for level in chance)}" if chance else ""
-    if any("token_f1" in one for one in measured.details):
-        words = "free answers, F1 of words"
-    label, many = column.label.removesuffix(DAGGER), " to ".join(map(str, sizes))
-    return f"{label} {many}" + (f" ({words})" if words else "")
+    details = measured.details.iloc[0]
+    words = "" if details["chance"] is None else f" (chance {details['chance']:.1f}%)"
+    if "token_f1" in details:
+        words = " (free answers, F1 of words)"
+    return f"{column.label.removesuffix(DAGGER)} {measured.n.max()}{words}"

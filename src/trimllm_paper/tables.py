@@ -81,7 +81,7 @@ def table1(context: Context) -> Table:
     names, timed = (*context.chains, *context.patterns), context.throughput
     kept = sorted({*context.trim.kept_percent, *timed.kept_percent, REFERENCE_KEPT}, reverse=True)
     keys = {"sparsegpt": "sparsegpt_2_4"} | {n: n for n in ("llm_int8", "gptq_int4", "awq_int4")}
-    trim_over = Column("trim_over", "TrimLLM over it", "speed", "trim_over", 2, "×")
+    trim_over = Column("trim_over", "TrimLLM over it", "trim_over", digits=2, unit="×")
     return Table(
         "table1",
         "Table 1: decoding throughput at batch 1",

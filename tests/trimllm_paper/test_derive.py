@@ -139,12 +139,12 @@ def test_training_time_is_a_share_of_full_fine_tuning(tmp_path: Path) -> None:
     trainings.append(write_training(tmp_path, "full_ft", 9.0, domain="piqa"))
     trainings.append(write_training(tmp_path / "z", "full_ft", 9.0, seed=1))
     place = (Frame.of(epochs=epochs, trainings=trainings), "tiny", "sciq")
-    assert derive.shares_of_full_ft(*place, "paper", 3) == pytest.approx([50])
-    assert derive.shares_of_full_ft(*place, "paper", 3, "scan") == pytest.approx([25])
-    assert derive.shares_of_full_ft(*place, "sparse_ft", 8) == pytest.approx([75])
-    assert derive.shares_of_full_ft(*place, "paper", 4) == []  # a chain is not extended
-    without = (Frame.of(epochs=epochs), "tiny", "sciq")
-    assert derive.shares_of_full_ft(*without, "paper", 3) == []
+    times = derive.training_time(*place, "paper", 3)
+    assert [*times.share] == pytest.approx([50]) and [*times.scans] == pytest.approx([25])
+    assert [*derive.training_time(*place, "sparse_ft", 8).share] == pytest.approx([75])
+    assert derive.training_time(*place, "paper", 4).empty  # a chain is not extended
+    without = derive.training_time(Frame.of(epochs=epochs), "tiny", "sciq", "paper", 3)
+    assert without.minutes.notna().all() and without.share.isna().all()
 
 
 def test_an_epoch_with_nothing_left_to_train_takes_no_time(tmp_path: Path) -> None:
@@ -155,5 +155,5 @@ def test_an_epoch_with_nothing_left_to_train_takes_no_time(tmp_path: Path) -> No
     paths = write_chain(tmp_path, epochs)
     frame = Frame.of(epochs=paths, trainings=[write_training(tmp_path, "full_ft", 4.0)])
     place = (frame, "tiny", "sciq")
-    assert derive.shares_of_full_ft(*place, "paper", 3) == pytest.approx([100 * 1.0 / 3])
-    assert derive.shares_of_full_ft(*place, "paper", 3, "scan") == pytest.approx([25])
+    times = derive.training_time(*place, "paper", 3)
+    assert [*times.share, *times.scans] == pytest.approx([100 * 1.0 / 3, 25])

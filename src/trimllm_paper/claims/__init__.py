@@ -13,8 +13,8 @@ computed from them:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -41,25 +41,21 @@ checks, [contradictions.md](contradictions.md) what in the paper contradicts the
 """
 
 
-Judged = tuple[dict[str, Any], str, Finding]
-"""A claim of published.yaml, whose recipe its check judged ("paper" or "ours"), and the finding."""
-
-
 def check(evidence: Evidence, claim: str) -> Finding:
     """Check a claim by its `id`. Raises `AttributeError` for one without a function."""
     return getattr(accuracy if hasattr(accuracy, claim) else speed, claim)(evidence)
 
 
-def judge_all(frame: Frame, context: Context) -> list[Judged]:
-    """All claims in the paper's order; after those on a recipe the same of ours, if it was run."""
-    judged: list[Judged] = []
+def judge_all(frame: Frame, context: Context) -> Iterator[tuple[dict[str, Any], str, Finding]]:
+    """Each claim of published.yaml, the recipe that was judged, and the finding: "paper", and after
+    claims on a recipe "ours", if it was run."""
     evidence = Evidence(frame, context)
     for claim in published.claims():
-        judged.append((claim, "paper", check(evidence, claim["id"])))
+        yield claim, "paper", check(evidence, claim["id"])
         if claim.get("of_recipes"):
             ours = check(replace(evidence, criterion=OURS), claim["id"])
-            judged += [(claim, "ours", ours)] if ours.comparisons else []
-    return judged
+            if ours.comparisons:
+                yield claim, "ours", ours
 
 
 def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
@@ -70,38 +66,37 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
         contexts: one a model.
     """
     tables = (frame.evaluations, frame.epochs, frame.trainings, frame.timings, frame.engines)
-    sources = [source for one in tables for source in dict.fromkeys(one.source)]
+    tier = tier_note([source for one in tables for source in one.source])
     marks = ", ".join(f"{mark} {name}" for name, mark in MARKS.items())
-    page, table = [HEAD.format(tier=tier_note(sources), marks=marks)], []
+    page, table = [HEAD.format(tier=tier, marks=marks)], []
     for context in contexts:
-        judged = judge_all(frame, context)
-        page += [context.named(line) for line in _page(context, judged)]
-        for claim, recipe, one in judged:
+        lines, counts = [], Counter[str]()
+        for claim, recipe, one in judge_all(frame, context):
+            text = ""
+            if recipe == "paper":
+                text = f"{claim['text']} ({', '.join(claim['from'])})"
+                counts[one.verdict] += 1
+            lines.append([text, recipe, f"{MARKS[one.verdict]} {one.verdict}", _measured(one)])
             head = {"model": context.model.name, "claim": claim["id"], "recipe": recipe}
             head |= {"verdict": one.verdict, "missing": "; ".join(one.missing)}
             each = zip(one.comparisons, holm(one.comparisons), strict=True)
-            table += [head | asdict(x) | {"holds": holds} for x, holds in each] or [head]
+            table += [head | vars(x) | {"holds": holds} for x, holds in each] or [head]
+        totals = ", ".join(f"{counts[name]} {name}" for name in MARKS if counts[name])
+        heads = ["claim of the paper", "recipe", "verdict", "measured"]
+        grid = DataFrame(lines, columns=heads).to_markdown(index=False, tablefmt="github")
+        parts = (f"## {context.model.label}: {totals}", _stand_ins(context), grid, "")
+        page += [context.named(part) for part in parts]
     page += ["## How each claim is checked\n"]
     page += [f"- {claim['text']}: {claim['check']}" for claim in published.claims()]
     write_text(f"{stem}.md", "\n".join([*page, ""]))
     write_text(f"{stem}.csv", DataFrame(table).to_csv(index=False, float_format="%.6g"))
 
 
-def _page(context: Context, judged: Sequence[Judged]) -> list[str]:
-    """A row for each claim of a model."""
-    counts = Counter(finding.verdict for _, recipe, finding in judged if recipe == "paper")
-    totals = ", ".join(f"{counts[name]} {name}" for name in MARKS if counts[name])
-    stand_ins = ["the model"] if not context.model.published else []
-    stand_ins += [one.name for one in context.domains if one.stand_in]
-    stand_ins += ["adapters for full fine-tuning"] if context.lora else []
-    lines = [f"## {context.model.label}: {totals}\n"]
-    lines += [f"Stand-ins: {', '.join(stand_ins)}.\n"] if stand_ins else []
-    lines += ["| claim of the paper | recipe | verdict | measured |", "|---" * 4 + "|"]
-    for claim, recipe, one in judged:
-        text = f"{claim['text']} ({', '.join(claim['from'])})" if recipe == "paper" else ""
-        verdict_cell = f"{MARKS[one.verdict]} {one.verdict}"
-        lines.append(f"| {text} | {recipe} | {verdict_cell} | {_measured(one)} |")
-    return [*lines, ""]
+def _stand_ins(context: Context) -> str:
+    names = [] if context.model.published else ["the model"]
+    names += [one.name for one in context.domains if one.stand_in]
+    names += ["adapters for full fine-tuning"] if context.lora else []
+    return f"\nStand-ins: {', '.join(names) or 'none'}.\n"
 
 
 def _measured(finding: Finding) -> str:

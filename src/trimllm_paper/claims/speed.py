@@ -7,7 +7,6 @@ of "2.1 times" is 2.05.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean
 from typing import Any
 
 from pandas import DataFrame
@@ -166,9 +165,9 @@ def _shares_of_full_ft(evidence: Evidence) -> tuple[dict[str, dict[str, float]],
     shares = {}
     for domain in () if context.lora else context.domains:  # adapters are no full fine-tuning
         place = (frame, model, domain.name)
-        runs = {key: derive.shares_of_full_ft(*place, one, epochs) for key, one in what.items()}
-        if all(runs.values()):
-            shares[domain.name] = {key: fmean(each) / 100 for key, each in runs.items()}
+        runs = {k: derive.training_time(*place, one, epochs).share for k, one in what.items()}
+        if all(run.notna().any() for run in runs.values()):
+            shares[domain.name] = {key: run.mean() / 100 for key, run in runs.items()}
     missing = evidence.lacking(shares, "full and sparse fine-tuning and the chain")
     trained = [where(one, model=model) for one in (frame.trainings, frame.epochs)]
     machines = {machine for one in trained for machine in one.machine}

@@ -22,12 +22,9 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw accuracy (%) against sublayers dropped (%); STEM.pdf and STEM.png."""
     beside, count = context.beside, len(context.domains)
     evaluations = [where(frame.evaluations, model=context.model.name)]
-    notes = ["Bars and the grey band: intervals of 95% over documents and seeds."]
-    heading = f"{context.model.label}: accuracy as sublayers are dropped"
-    size = (max(4.0, style.WIDTH * count / 5), 3.9)
-    layout = {"sharex": True, "sharey": True}
-    shape = (2, count)
-    with style.figure(stem, context, heading, evaluations, notes, size, shape, **layout) as axes:
+    notes = "Bars and the grey band: intervals of 95% over documents and seeds."
+    text = ("accuracy as sublayers are dropped", evaluations, notes)
+    with style.figure(stem, context, *text, (2, count), sharex=True, sharey=True) as axes:
         for (above, below), domain in zip(axes.T, context.domains, strict=True):
             _measured(above, frame, context, domain)
             _published(below, beside, domain)

@@ -53,15 +53,15 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     panels.append((f"paper: {published.LABELS[beside]}, SciQ", "size (% as printed)", sizes))
     panels.append(("paper: LLaMA-7B, SciQ, A100", "latency (ms a token)", speeds))
     evaluations = where(frame.evaluations, model=context.model.name)
-    notes = ["Grey staircase: nothing is cheaper and at least as accurate. Bars: 95% intervals."]
-    notes += ["Hollow: trimmed, then compressed. The paper's sizes count sublayers and bits."]
-    notes += [] if len(timings) else ["Latency was not run (snakemake throughput)."]
-    heading = f"{context.model.label}: accuracy against memory and latency"
+    notes = (
+        "Grey staircase: nothing is cheaper and at least as accurate. Bars: 95% intervals. "
+        "Hollow: trimmed, then compressed. The paper's sizes count sublayers and bits."
+    )
+    notes += "" if len(timings) else " Latency was not run (snakemake throughput)."
     columns = min(COLUMNS, len(panels))
-    height = math.ceil(len(panels) / columns)
-    size, shape = (style.WIDTH * columns / COLUMNS, 0.9 + 1.8 * height), (height, columns)
-    shown, layout = [evaluations, timings], {"legend": 4, "sharey": True}
-    with style.figure(stem, context, heading, shown, notes, size, shape, **layout) as axes:
+    shape = (math.ceil(len(panels) / columns), columns)
+    text = ("accuracy against memory and latency", [evaluations, timings], notes)
+    with style.figure(stem, context, *text, shape, (2.1, 1.8), sharey=True) as axes:
         ours, paper = looks_of(context), looks_of(context.model_copy(update={"lora": False}))
         for ax, (name, cost, points) in zip(axes.flat, panels, strict=False):
             panel(ax, points, paper if name.startswith("paper") else ours)

@@ -21,12 +21,12 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     looks, domains = style.looks(context.recipes), context.domains
     every = derive.chains(frame, model=context.model.name)
     epochs = where(frame.epochs, model=context.model.name)
-    notes = ["Of each sixth of the depth, how much was dropped until half of the sublayers were."]
-    notes += ["Mean over seeds; in brackets sublayers dropped, attention + MLP."]
-    heading = f"{context.model.label}: which sublayers are dropped"
-    size = (max(4.0, style.WIDTH * len(domains) / 5), 0.9 + 1.55 * len(looks))
-    shape, layout = (len(looks), len(domains)), {"sharex": True, "sharey": True}
-    with style.figure(stem, context, heading, [epochs], notes, size, shape, **layout) as axes:
+    notes = (
+        "Of each sixth of the depth, how much was dropped until half of the sublayers were. "
+        "Mean over seeds; in brackets sublayers dropped, attention + MLP."
+    )
+    text, shape = ("which sublayers are dropped", [epochs], notes), (len(looks), len(domains))
+    with style.figure(stem, context, *text, shape, sharex=True, sharey=True) as axes:
         for row, (name, look) in zip(axes, looks.items(), strict=True):
             row[0].set_ylabel(f"{look['label'].removeprefix('TrimLLM, ')}\ndropped (%)")
             for ax, domain in zip(row, domains, strict=True):

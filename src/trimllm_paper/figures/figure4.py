@@ -29,14 +29,13 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     model = context.model.name
     epochs = where(frame.epochs, model=model)
     shown = [epochs[epochs["name"].isin([*context.recipes])], where(frame.trainings, model=model)]
-    notes = [
-        "One epoch of full fine-tuning over as many tokens costs 1. Measured: wall clock,",
-        "mean over domains and seeds; bars: smallest and largest domain. Our chains train an",
-        "epoch before the first drop and one after the last; Eq. 5 and 6 end with it.",
-    ]
-    heading = "Cost of training until a share of the sublayers is dropped"
-    size, layout = (style.WIDTH, 3.4), {"sharex": True}
-    with style.figure(stem, context, heading, shown, notes, size, (1, 2), **layout) as axes:
+    notes = (
+        "One epoch of full fine-tuning over as many tokens costs 1. Measured: wall clock, "
+        "mean over domains and seeds; bars: smallest and largest domain. Our chains train an "
+        "epoch before the first drop and one after the last; Eq. 5 and 6 end with it."
+    )
+    text = ("cost of training until a share of the sublayers is dropped", shown, notes)
+    with style.figure(stem, context, *text, (1, 2), (4.2, 2.5), sharex=True) as axes:
         left, right = axes[0]
         _formulas(left)
         costs = measured(frame, context)
@@ -91,11 +90,11 @@ def measured(frame: Frame, context: Context) -> Costs:
     chains = [] if context.lora else derive.chains(frame, model=context.model.name)
     for chain in {(one[0].domain, one[0].name): one for one in chains}.values():
         for number, epoch in enumerate(chain, start=1):
-            place = (frame, epoch.model, epoch.domain, epoch.name)
-            parts = [derive.shares_of_full_ft(*place, number, part) for part in ("train", "scan")]
-            if not all(parts):
+            place = (epoch.model, epoch.domain, epoch.name)
+            times = derive.training_time(frame, *place, number)
+            if times.share.isna().all():
                 continue
-            train, scan = (number / 100 * fmean(part) for part in parts)
+            train, scan = (number / 100 * float(times[part].mean()) for part in ("share", "scans"))
             dropped = 100 * epoch.dropped / epoch.units_total
             for part, cost in (("training", train), ("with scans", train + scan)):
                 each = costs.setdefault((epoch.name, part), {})

@@ -15,9 +15,8 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw accuracy (%) on the first domain against bytes (%); STEM.pdf and STEM.png."""
     domain, place = context.domains[0], (frame, context.model.name, context.domains[0].name)
     evaluations = [where(frame.evaluations, model=context.model.name, domain=domain.name)]
-    notes = ["Bars: 95% over documents and seeds."]
-    heading = f"{context.model.label}, {domain.label}: accuracy against bytes"
-    with style.figure(stem, context, heading, evaluations, notes, (5.6, 3.8), (1, 1)) as axes:
+    text = (f"{domain.label}, accuracy against bytes", evaluations, "Bars: 95% intervals.")
+    with style.figure(stem, context, *text, (1, 1), (5.6, 2.9)) as axes:
         ax, points = axes[0][0], figure2.points_of(frame, context, domain)
         figure2.panel(ax, points, figure2.looks_of(context))
         if plain := derive.accuracy(*place, PRETRAINED, domain.tasks):

@@ -24,8 +24,6 @@ from trimllm_paper.frames import tier_note
 
 Look = dict[str, Any]
 """Keywords of matplotlib: label, color, marker, linestyle, linewidth."""
-WIDTH = 8.5
-"""Inches of a figure with several panels in a row."""
 
 
 def _looks(*rows: tuple[str, str, str, str, Any]) -> dict[str, Look]:
@@ -95,32 +93,33 @@ def figure(
     context: Context,
     title: str,
     shown: Sequence[DataFrame],
-    notes: Sequence[str],
-    size: tuple[float, float],
+    notes: str,
     shape: tuple[int, int],
-    legend: int = 3,
-    **layout: Any,
+    panel: tuple[float, float] = (1.7, 1.5),
+    **shared: bool,
 ) -> Iterator[Any]:
-    """Axes (rows x columns) of a figure of `size` inches; writes STEM.pdf and STEM.png at the end.
+    """Axes (rows x columns) of a figure; writes STEM.pdf and STEM.png at the end.
 
     Args:
         shown: rows of the frames that it shows; the first one's seeds are named.
-        notes: sentences beneath the figure, below those on where the numbers come from.
-        legend: columns of the legend under the title, in which every name stands once.
-        layout: goes to `subplots`.
+        notes: what stands beneath the figure, after where the numbers come from.
+        panel: inches of a panel.
+        shared: `sharex` and `sharey` of `subplots`.
     """
+    width, height = max(4.0, panel[0] * shape[1]), 0.9 + panel[1] * shape[0]
     with rc_context(SETTINGS):
-        drawn = Figure(figsize=size, layout="constrained")
+        drawn = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(drawn)
-        yield drawn.subplots(*shape, squeeze=False, **layout)
+        yield drawn.subplots(*shape, squeeze=False, **shared)
         named: dict[str, Any] = {}
         for ax in drawn.axes:
             handles, names = ax.get_legend_handles_labels()
             named = dict(zip(names, handles, strict=True)) | named
-        look = {"loc": "outside upper center", "ncols": legend, "title_fontsize": 9.5}
+        look = {"loc": "outside upper center", "ncols": 3, "title_fontsize": 9.5}
+        title = f"{context.model.label}: {title}"
         drawn.legend(named.values(), named.keys(), title=title, **look)
-        text = " ".join([*_origin(context, shown), *notes])
-        lines = "\n".join(textwrap.wrap(text, int(size[0] * 19)))
+        text = " ".join([*_origin(context, shown), notes])
+        lines = "\n".join(textwrap.wrap(text, int(width * 19)))
         drawn.supxlabel(lines, x=0.01, ha="left", fontsize=6.5, color="#333333")
         Path(stem).parent.mkdir(parents=True, exist_ok=True)
         for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):

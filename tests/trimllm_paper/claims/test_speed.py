@@ -134,8 +134,8 @@ def test_slower_training_fails_the_claim_on_time(
     one = judged(results, "training_time")
     assert one.verdict == expected
     # The number is Table 9's.
-    shares = derive.shares_of_full_ft(results.frame, "tiny", "sciq", "paper", 1)
-    assert shares == [pytest.approx(100 * trim)]
+    times = derive.training_time(results.frame, "tiny", "sciq", "paper", 1)
+    assert [*times.share] == [pytest.approx(100 * trim)]
     assert one.comparisons[1].value == pytest.approx(trim)
 
 

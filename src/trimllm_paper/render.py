@@ -55,10 +55,12 @@ class Rendered:
         return next(plain.itertuples(index=False, name="Cell"))
 
     @property
-    def parts(self) -> Iterator[tuple[str, pd.DataFrame]]:
-        """Heading and text of every block's sections, as Markdown and LaTeX show them."""
+    def parts(self) -> Iterator[tuple[str, str, pd.DataFrame]]:
+        """Heading of a block, where it begins, heading of a section, if it has one, and its cells
+        as text: a line of ours, and below it the paper's."""
         measured = self.cells.value.notna().groupby(self.cells.block).transform("any")
-        cells = self.cells.assign(measured=measured)
+        cells, started = self.cells.assign(measured=measured), set[str]()
+        columns = ["Recipe", *(column.label for column in self.columns)]
         for _, part in cells.groupby(["block", "section"], sort=False, dropna=False):
             first, lines = part.iloc[0], []
             heading = f"{first.block_label}: measured"
@@ -67,17 +69,16 @@ class Rendered:
             elif first.published_as and not first.is_paper:
                 heading += f", a stand-in for {first.published_as}"
             for _, row in part.groupby("row", sort=False):
-                label, pairs = (
-                    row.row_label.iloc[0],
-                    [*zip(row.itertuples(), self.columns, strict=True)],
-                )
+                label = row.row_label.iloc[0]
+                pairs = [*zip(row.itertuples(), self.columns, strict=True)]
                 if first.measured:
                     lines.append([label, *(_measured(*pair) for pair in pairs)])
                     label = f"paper, {first.published_as}"
                 if first.published_as and row.printed.notna().any():
                     lines.append([label, *(display(one.printed, c.digits) for one, c in pairs)])
-            heading += f"; {first.section}" if first.section else ""
-            yield heading, pd.DataFrame(lines, columns=["Recipe", *(c.label for c in self.columns)])
+            texts = pd.DataFrame(lines, columns=columns)
+            yield "" if first.block in started else heading, first.section or "", texts
+            started.add(first.block)
 
 
 def _measured(cell: Any, column: Column) -> str:
@@ -115,10 +116,12 @@ def to_markdown(table: Rendered) -> str:
         return "\n".join(f"- {escape_markdown(line)}" for line in lines)
 
     texts = [f"# {escape_markdown(table.title)}", bullets(table.header)]
-    for heading, part in table.parts:
+    for heading, section, part in table.parts:
         cells = part.rename(columns=escape_markdown).map(escape_markdown)
         grid = cells.to_markdown(index=False, tablefmt="github", disable_numparse=True)
-        texts += [f"## {escape_markdown(heading)}", grid]
+        texts += [f"## {escape_markdown(heading)}"] if heading else []
+        texts += [f"### {escape_markdown(section)}"] if section else []
+        texts.append(grid)
     return "\n\n".join(filter(None, [*texts, bullets([LEGEND, *table.notes])])) + "\n"
 
 
@@ -154,9 +157,11 @@ def escape_latex(text: str) -> str:
 def to_latex(table: Rendered) -> str:
     """A `table*` that fits the page; needs `\\usepackage{booktabs,adjustbox}`."""
     body = []
-    for heading, part in table.parts:
+    for heading, section, part in table.parts:
         cells = part.rename(columns=escape_latex).map(escape_latex)
-        body += [rf"\textbf{{{escape_latex(heading)}}} \\", cells.to_latex(index=False) + r"\\"]
+        body += [rf"\textbf{{{escape_latex(heading)}}} \\"] if heading else []
+        body += [rf"\emph{{{escape_latex(section)}}} \\"] if section else []
+        body.append(cells.to_latex(index=False) + r"\\")
     notes = (f"{text.rstrip('.')}." for text in (*table.header, LEGEND, *table.notes))
     texts = (escape_latex(table.title), table.key, "\n".join(body), escape_latex(" ".join(notes)))
     return LATEX_TABLE % texts

@@ -310,6 +310,5 @@ def training_time(frame: Frame, model: str, domain: str, what: str, epochs: int)
     columns = ["minutes", "scans", "measured", "sources"]
     table = pd.DataFrame.from_dict(times, orient="index", columns=columns)
     whole = table if what == FULL_FT else training_time(frame, model, domain, FULL_FT, epochs)
-    return table.assign(
-        share=100 * table.minutes / whole.minutes, scans=100 * table.scans / whole.minutes
-    )
+    minutes = whole.minutes.reindex(table.index)
+    return table.assign(share=100 * table.minutes / minutes, scans=100 * table.scans / minutes)

@@ -1,7 +1,5 @@
 """The one-pass scan equals dropping each sublayer in turn."""
 
-from __future__ import annotations
-
 import copy
 import json
 
@@ -18,7 +16,7 @@ from trimllm.data import Document
 from trimllm.scanning import Scores, from_record, sample_of, scan, to_record
 from trimllm.score import forward
 from trimllm.select import choose
-from trimllm.sublayers import Unit, drop, unit_layers, units
+from trimllm.sublayers import Unit, unit_layers, units
 
 GONE = [Unit(0, "attention"), Unit(2, "mlp"), Unit(4, "mlp")]
 TOKENIZER = word_tokenizer()
@@ -52,12 +50,12 @@ def by_transformers(model: torch.nn.Module, documents: list[Document]) -> float:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_scan_is_exhaustive_dropping(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scan_is_exhaustive_dropping(family, monkeypatch):
     """The same accuracies as by HFLM, the same sublayer dropped; of choices and of free answers,
     in one batch or many, with all candidates at once or in groups."""
     monkeypatch.setattr(forward, "CPU_TOKENS", 64)
     documents, free = random_documents(9), random_documents(5, seed=1, choices=1)
-    model = drop(tiny(family), GONE)
+    model = tiny(family, dropped=GONE)
     oracle = {}
     for unit in [None, *units(model)]:
         zeroed = zero(tiny(family), [*GONE, *([unit] if unit else [])])
@@ -76,7 +74,7 @@ def test_scan_is_exhaustive_dropping(family: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_norms_are_those_of_what_the_sublayers_add_to_the_stream(family: str) -> None:
+def test_norms_are_those_of_what_the_sublayers_add_to_the_stream(family):
     """Against hooks on the stock model, with one-token choices, where rows are plain prompts."""
     model = tiny(family)
     documents = [Document(d.prompt, (" w1", " w2"), 0) for d in random_documents(4)]
@@ -98,7 +96,7 @@ def test_norms_are_those_of_what_the_sublayers_add_to_the_stream(family: str) ->
 
 
 @pytest.mark.parametrize("row_budget", [1, 8192])
-def test_a_scan_of_some_candidates_has_their_scores_and_all_norms(row_budget: int) -> None:
+def test_a_scan_of_some_candidates_has_their_scores_and_all_norms(row_budget):
     model, documents = tiny("llama"), random_documents(9)
     some = [Unit(1, "mlp"), Unit(3, "attention"), Unit(4, "mlp")]
     every = scan(model, TOKENIZER, documents)
@@ -113,16 +111,10 @@ def test_a_scan_of_some_candidates_has_their_scores_and_all_norms(row_budget: in
 
 
 @pytest.mark.parametrize("choices, candidates", [(3, None), (3, [Unit(1, "mlp")]), (1, None)])
-def test_a_record_gives_the_scan_back(choices: int, candidates: list[Unit] | None) -> None:
+def test_a_record_gives_the_scan_back(choices, candidates):
     documents = random_documents(4, choices=choices)
     result = scan(tiny("llama"), TOKENIZER, documents, candidates=candidates)
-    record = json.loads(json.dumps(to_record(result)))
-    assert from_record(record) == result
-    # the names of kept results
-    scores = {"answer_likelihood"} if choices == 1 else {"correct", "accuracy", "likelihood"}
-    assert record["units"][3].keys() == {"block", "kind", "norm", *scores}
-    first = set() if candidates else scores
-    assert record["units"][0].keys() == {"block", "kind", "norm", *first}
+    assert from_record(json.loads(json.dumps(to_record(result)))) == result
 
 
 MIXED = [*random_documents(2), *random_documents(3, choices=1)]
@@ -136,12 +128,12 @@ MIXED = [*random_documents(2), *random_documents(3, choices=1)]
         (MIXED, None, "calibration: 3 of 5 documents have a free answer"),
     ],
 )
-def test_what_a_scan_refuses(documents, candidates, reason) -> None:
+def test_what_a_scan_refuses(documents, candidates, reason):
     with pytest.raises(UserError, match=reason):
         trimllm.scan(tiny("llama"), TOKENIZER, documents, candidates=candidates)
 
 
-def test_a_scan_runs_in_the_given_type() -> None:
+def test_a_scan_runs_in_the_given_type():
     model, documents = tiny("llama"), random_documents(9)
     half, double = rounded_copy(model, torch.bfloat16), copy.deepcopy(model).double()
     by_dtype, by_half, plain, by_double = (
@@ -152,7 +144,7 @@ def test_a_scan_runs_in_the_given_type() -> None:
     assert model.dtype == torch.float32
 
 
-def test_every_scan_draws_anew_and_the_same_again() -> None:
+def test_every_scan_draws_anew_and_the_same_again():
     pool = [Document(f"q{number}", (" a", " b"), 0) for number in range(90)]
     draws = [sample_of(pool, 50, 3, number) for number in (0, 1, 0)]
     assert draws[0] == draws[2] != draws[1]

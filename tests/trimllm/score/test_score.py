@@ -1,7 +1,5 @@
 """Packed rows give the log-likelihoods of separate rows, and tokens are lm-eval's tokens."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import replace
 
@@ -26,7 +24,7 @@ from trimllm.score import (
     score_rows,
 )
 from trimllm.score.encode import encode_text
-from trimllm.sublayers import Unit, drop
+from trimllm.sublayers import Unit
 from trimllm.train.batching import examples_of
 
 
@@ -54,26 +52,25 @@ def separately(model: torch.nn.Module, row: Row) -> tuple[list[float], list[bool
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("budget", [1, 40, 10_000])
-def test_packed_rows_are_separate_rows(
-    family: str, budget: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_packed_rows_are_separate_rows(family, monkeypatch):
     # several parts of a batch, one of which begins in the middle of it
     monkeypatch.setattr(forward, "CPU_TOKENS", 64)
-    model = drop(tiny(family), [Unit(0, "mlp"), Unit(3, "attention"), Unit(4, "mlp")])
+    model = tiny(family, dropped=[Unit(0, "mlp"), Unit(3, "attention"), Unit(4, "mlp")])
     if family == "phi3":  # a head may have a bias
         head = model.get_output_embeddings()
         head.bias = torch.nn.Parameter(torch.randn(head.out_features))
     packed = random_rows(17)
-    for row, scored in zip(packed, score_rows(model, packed, token_budget=budget), strict=True):
-        sums, greedy = separately(model, row)
-        assert scored.tokens == tuple(map(len, row.choices))
-        assert scored.log_likelihoods == pytest.approx(sums, abs=2e-4)
-        assert list(scored.greedy) == greedy
-        assert scored.best == max(range(len(sums)), key=scored.log_likelihoods.__getitem__)
+    expected = [separately(model, row) for row in packed]
+    for budget in (1, 40, 10_000):
+        scores = score_rows(model, packed, token_budget=budget)
+        for row, scored, (sums, greedy) in zip(packed, scores, expected, strict=True):
+            assert scored.tokens == tuple(map(len, row.choices))
+            assert scored.log_likelihoods == pytest.approx(sums, abs=2e-4)
+            assert list(scored.greedy) == greedy
+            assert scored.best == max(range(len(sums)), key=scored.log_likelihoods.__getitem__)
 
 
-def test_one_rule_cuts_what_is_longer_than_the_model() -> None:
+def test_one_rule_cuts_what_is_longer_than_the_model():
     """Scan, training and scoring see the tokens that lm-eval sees."""
     model, tokenizer = tiny("llama"), word_tokenizer()
     model.config.max_position_embeddings = 9
@@ -99,7 +96,7 @@ def test_one_rule_cuts_what_is_longer_than_the_model() -> None:
             cut()
 
 
-def test_batches_hold_every_row_once_with_little_padding() -> None:
+def test_batches_hold_every_row_once_with_little_padding():
     rows = random_rows(40, seed=5)
     seen = []
     for batch in batches(rows, 50, None, "cpu"):
@@ -116,24 +113,17 @@ def test_batches_hold_every_row_once_with_little_padding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "choice"),
-    [
-        ("w1 w2", " w3 w4"),
-        ("w1 w2 ", "w3"),
-        ("w1 w2\n", " w3"),
-        ("<s>w1", " w2"),
-    ],
+    ("prompt", "choice"), [("w1 w2", " w3 w4"), ("w1 w2 ", "w3"), ("w1\n", " w3"), ("<s>w1", " w2")]
 )
-@pytest.mark.parametrize("family", ["llama", "opt"])
-def test_pairs_are_encoded_as_lm_eval_encodes_them(prompt: str, choice: str, family: str) -> None:
-    harness = HFLM(pretrained=tiny(family), tokenizer=word_tokenizer(), batch_size=1)
+def test_pairs_are_encoded_as_lm_eval_encodes_them(prompt, choice):
+    harness = HFLM(pretrained=tiny("llama"), tokenizer=word_tokenizer(), batch_size=1)
     caught = []
     harness._loglikelihood_tokens = lambda requests, **_: caught.extend(requests)
     harness.loglikelihood([Instance("loglikelihood", {}, (prompt, choice), 0)], disable_tqdm=True)
     assert encode_pair(word_tokenizer(), prompt, choice) == tuple(caught[0][1:])
 
 
-def test_a_beginning_that_the_text_has_is_not_added_again() -> None:
+def test_a_beginning_that_the_text_has_is_not_added_again():
     tokenizer = word_tokenizer()
     begin = (tokenizer.bos_token, tokenizer.bos_token_id)
     processor = TemplateProcessing(single=f"{begin[0]} $A", special_tokens=[begin])
@@ -142,25 +132,19 @@ def test_a_beginning_that_the_text_has_is_not_added_again() -> None:
     assert encode_text(tokenizer, "w1 w2").count(begin[1]) == 1
 
 
-def test_a_free_answer_ends_and_every_choice_has_tokens() -> None:
-    model, tokenizer = tiny("llama"), word_tokenizer()
+def test_a_free_answer_ends():
+    tokenizer = word_tokenizer()
     free = Document("w1 w2 w3", (" w5 w6",), 0)
     assert encode_document(tokenizer, free) == Row((5, 6, 7), ((9, 10, tokenizer.eos_token_id),))
     chosen = Document("w1 w2 w3", (" w5 w6", " w4"), 0)
     assert encode_document(tokenizer, chosen) == Row((5, 6, 7), ((9, 10), (8,)))
-    (one,) = score(model, tokenizer, [chosen])
-    sums = separately(model, encode_document(tokenizer, chosen))[0]
-    assert one.log_likelihoods == pytest.approx(sums, abs=1e-4)
-    tokenizer.encode = lambda text, **_: [5, 6, 7]
-    with pytest.raises(UserError, match="has no tokens"):
-        encode_document(tokenizer, chosen)
 
 
 TURNS = "{% for m in messages %}<s> {{m.role}} {{m.content}} </s> {% endfor %}"
 ASKED = "{% if add_generation_prompt %}<s> assistant{% endif %}"
 
 
-def test_a_chat_template_is_applied_to_documents_with_messages() -> None:
+def test_a_chat_template_is_applied_to_documents_with_messages():
     tokenizer = word_tokenizer()
     messages = (("system", "w7"), ("user", "w1 w2"))
     document = Document("w1 w2 w3", (" w4", " w5 w6"), 1, messages)
@@ -178,7 +162,5 @@ def test_a_chat_template_is_applied_to_documents_with_messages() -> None:
     tokenizer.chat_template = TURNS + ASKED.replace("assistant", "assistant ")
     assert rendered(tokenizer, document).choices == ("w4", "w5 w6")
     tokenizer.chat_template = "{{ raise_exception('no system here') }}"
-    with pytest.raises(
-        UserError, match="refuses the document 'w1 w2 w3' .no system here.; set `ch"
-    ):
+    with pytest.raises(UserError, match="refuses the document 'w1 w2 w3' .no system here."):
         encode_document(tokenizer, document)

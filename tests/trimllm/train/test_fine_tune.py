@@ -1,22 +1,18 @@
 """Fine-tuning ends when held-back documents say so, and keeps the pass that answers them best."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from models import random_documents, tiny, word_tokenizer
+from models import random_documents as documents
+from models import tiny, word_tokenizer
 
 from trimllm.base.errors import UserError
 from trimllm.score import score
 from trimllm.train import Teacher, TrainSettings, fine_tune, held_back_score, train_pass
 
-documents = partial(random_documents, longest=7)
 # A rate at which what is learned by heart soon hurts elsewhere.
 SETTINGS = TrainSettings(
     learning_rate=1e-2, batch_size=4, dtype="float32", seed=3, schedule="epoch"
@@ -37,7 +33,7 @@ def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(v.equal(other.state_dict()[name]) for name, v in one.state_dict().items())
 
 
-def test_held_back_documents_are_scored_as_by_the_scorer() -> None:
+def test_held_back_documents_are_scored_as_by_the_scorer():
     model, tokenizer, held_back = tiny("llama"), word_tokenizer(), documents(7, 9)
     scored = held_back_score(model, tokenizer, held_back, "float32")
     scores = [one.log_likelihoods for one in score(model, tokenizer, held_back)]
@@ -47,13 +43,10 @@ def test_held_back_documents_are_scored_as_by_the_scorer() -> None:
     assert scored == pytest.approx(
         {"accuracy": 100 * right / 7, "likelihood": sum(logs) / 7, "documents": 7}, abs=1e-4
     )
-    free = documents(7, 9, choices=1)
-    with pytest.raises(UserError, match="held back: 7 of 9 documents have a free answer"):
-        held_back_score(model, tokenizer, [*free, *documents(2)], "float32")
 
 
 @pytest.mark.parametrize(("choices", "patience"), [(3, 1), (1, 2)])
-def test_training_ends_and_the_best_pass_is_kept(patience: int, choices: int) -> None:
+def test_training_ends_and_the_best_pass_is_kept(patience, choices):
     held_back, train = documents(20, 9, choices=choices), documents(12, choices=choices)
     model, record = tuned(train=train, held_back=held_back, patience=patience)
     curve, kept = curve_of(record), record["kept_pass"]
@@ -63,15 +56,14 @@ def test_training_ends_and_the_best_pass_is_kept(patience: int, choices: int) ->
     assert same_weights(again, model)
     score_of_kept = held_back_score(model, word_tokenizer(), held_back, "float32")
     assert score_of_kept == record["held_back"][kept]
-    # So it is where the limit comes with it, or a pass later.
-    for limit in (kept + 1, kept + 2):
-        model, record = tuned(train=train, held_back=held_back, patience=9, epochs=limit)
-        assert (record["kept_pass"], len(record["passes"])) == (kept, limit)
-        assert same_weights(again, model)
+    # So it is where the limit comes before patience ends.
+    model, record = tuned(train=train, held_back=held_back, patience=9, epochs=kept + 2)
+    assert (record["kept_pass"], len(record["passes"])) == (kept, kept + 2)
+    assert same_weights(again, model)
 
 
 @pytest.mark.parametrize("changed", [{}, {"least": 2}, {"epochs": 3}])
-def test_no_pass_is_kept_before_every_document_was_seen(changed: dict[str, Any]) -> None:
+def test_no_pass_is_kept_before_every_document_was_seen(changed):
     # These like the first pass best.
     given = {"train": documents(12), "documents": 3, "held_back": documents(20, 17), **changed}
     model, record = tuned(**given)
@@ -83,22 +75,7 @@ def test_no_pass_is_kept_before_every_document_was_seen(changed: dict[str, Any])
     assert same_weights(tuned(**given | {"epochs": kept + 1, "held_back": ()})[0], model)
 
 
-def test_without_held_back_documents_the_last_pass_is_kept() -> None:
-    _, record = tuned(epochs=2)
-    assert record["kept_pass"] == 1 and record["held_back"] == [] and len(record["passes"]) == 2
-    model, record = tuned(epochs=0)
-    assert record["passes"] == [] and record["kept_pass"] is None
-    assert same_weights(tiny("llama"), model)
-
-
-def test_a_pass_of_many_is_that_of_the_whole() -> None:
-    (whole, _), (first, _) = tuned(epochs=2), tuned(epochs=2, passes=(0, 1))
-    options = {"train": documents(12), "settings": SETTINGS, "epochs": 2, "passes": (1, 2)}
-    fine_tune(first, word_tokenizer(), **options)
-    assert same_weights(whole, first)
-
-
-def test_a_teacher_that_does_not_fit_is_refused() -> None:
+def test_a_teacher_that_does_not_fit_is_refused():
     tokenizer, docs, taught = word_tokenizer(), documents(4), replace(SETTINGS, kl=0.5)
     fits = Teacher.of(tiny("llama", 1), tokenizer, docs)
     narrow = Teacher({key: states[:, 1:] for key, states in fits.states.items()})
@@ -110,17 +87,3 @@ def test_a_teacher_that_does_not_fit_is_refused() -> None:
     ):
         with pytest.raises(UserError, match=problem):
             train_pass(tiny("llama"), tokenizer, docs, replace(taught, **changed), teacher=teacher)
-
-
-def test_a_teacher_keeps_states_in_the_given_type_in_memory_or_in_a_file(tmp_path: Path) -> None:
-    exact, rounded = (
-        Teacher.of(tiny("llama"), word_tokenizer(), documents(4), dtype=dtype)
-        for dtype in ("float32", "bfloat16")
-    )
-    exact.save(tmp_path / "x.safetensors")
-    loaded = Teacher.load(tmp_path / "x.safetensors").states
-    for name, states in exact.states.items():
-        other = rounded.states[name]
-        assert (states.dtype, other.dtype) == (torch.float32, torch.bfloat16)
-        assert other.float().allclose(states, atol=0.3) and not other.float().equal(states)
-        assert loaded[name].equal(states)

@@ -1,14 +1,12 @@
 """Training against a plain loop of torch and transformers alone, and what the loop would notice."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from models import random_documents, tiny, word_tokenizer
+from models import random_documents as documents
+from models import tiny, word_tokenizer
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
@@ -16,7 +14,6 @@ from trimllm.train import Teacher, TrainSettings, fine_tune, loop, train_pass
 from trimllm.train import model as training
 from trimllm.train.batching import Example, batches_of, documents_of_epoch, examples_of, packed
 
-documents = partial(random_documents, longest=7)
 PASSES, BATCH, PEAK, CLIP = 2, 3, 2e-3, 0.9
 BLOCKS = [1, 3]
 LORA = {"rank": 4, "alpha": 12}
@@ -151,16 +148,14 @@ def apart(found: dict, expected: dict) -> float:
 
 @pytest.mark.parametrize("schedule", ["chain", "epoch", "constant"])
 @pytest.mark.parametrize(("blocks", "accumulation"), [(None, 1), (BLOCKS, 2)])
-def test_training_is_the_plain_loop(
-    schedule: str, blocks: list[int] | None, accumulation: int
-) -> None:
+def test_training_is_the_plain_loop(schedule, blocks, accumulation):
     settings = replace(SETTINGS, schedule=schedule, gradient_accumulation=accumulation)
     expected = plain(settings, blocks)
     assert apart(dict(tiny("llama").named_parameters()), expected) > 1
     assert apart(ours(settings, blocks), expected) < CLOSE
 
 
-def test_the_losses_of_a_pass_are_those_of_its_answers() -> None:
+def test_the_losses_of_a_pass_are_those_of_its_answers():
     """By token; with a rate that changes nothing."""
     model, tokenizer, docs = tiny("llama"), word_tokenizer(), documents(31)
     record = train_pass(model, tokenizer, docs, replace(SETTINGS, learning_rate=1e-12))
@@ -177,7 +172,7 @@ def test_the_losses_of_a_pass_are_those_of_its_answers() -> None:
     assert record.loss == pytest.approx(sum(every) / len(every), rel=1e-4)
 
 
-def test_moments_in_eight_bits_train_nearly_alike() -> None:
+def test_moments_in_eight_bits_train_nearly_alike():
     """Only tensors of 4,096 weights and more have them."""
     pytest.importorskip("bitsandbytes")
     in_32, in_8 = (
@@ -204,9 +199,7 @@ def test_moments_in_eight_bits_train_nearly_alike() -> None:
         ({"kl": 0.7, "hidden": 4.0, "choice_loss": 1.5, "choice_kl": 0.5, "warmup": 0.3}, 20),
     ],
 )
-def test_learning_from_a_teacher_is_the_plain_loop(
-    changes: dict, tokens: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_learning_from_a_teacher_is_the_plain_loop(changes, tokens, monkeypatch):
     """A batch in one part, of every document alone, or of as many as fit."""
     sizes: list[int] = []
 
@@ -228,7 +221,7 @@ def test_learning_from_a_teacher_is_the_plain_loop(
     assert apart(ours(SETTINGS, BLOCKS), expected) > 10 * CLOSE
 
 
-def test_adapters_train_as_by_peft_and_the_plain_loop_and_are_merged() -> None:
+def test_adapters_train_as_by_peft_and_the_plain_loop_and_are_merged():
     found, before = ours(SETTINGS, None, lora=LORA), dict(tiny("llama").named_parameters())
     config = LoraConfig(r=4, lora_alpha=12, target_modules=list(MATRICES))
     base = tiny("llama")
@@ -309,7 +302,7 @@ MUTANTS = {
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_a_wrong_training_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_training_is_noticed(name, monkeypatch):
     where, what, instead = MUTANTS[name]
     expected = plain(SETTINGS, BLOCKS)
     monkeypatch.setattr(where, what, instead)

@@ -1,35 +1,32 @@
 """Two processes train to what one process trains to, and fail as one."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import torch
-from models import random_documents, tiny, word_tokenizer
+from models import random_documents as documents
+from models import tiny, word_tokenizer
 from safetensors.torch import load_file
 
 from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data.document import write_documents
-from trimllm.sublayers import Unit, drop
+from trimllm.sublayers import Unit
 from trimllm.train import Teacher, TrainJob, make_checkpoint
 from trimllm.trimming import make_epoch
 
 SETTINGS = {"learning_rate": 1e-3, "batch_size": 3, "dtype": "float32", "seed": 3}
 SOURCE = str(Path(checkpoint.__file__).parents[2])
 FAMILIES = ("llama", "opt", "qwen2", "mistral")
-documents = partial(random_documents, longest=7)
 
 # One for each thing that can go another way in several processes: settings, arguments, and fields
 # of `TrainJob`.
@@ -71,12 +68,12 @@ def job_of(root: Path, name: str, **changed: Any) -> TrainJob:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(tmp_path_factory):
     """Checkpoints and documents to train from, and what two processes made of them."""
     root = tmp_path_factory.mktemp("parallel")
     tokenizer = word_tokenizer()
     for name in FAMILIES:
-        checkpoint.save(drop(tiny(name), [Unit(1, "mlp")]), tokenizer, root / name)
+        checkpoint.save(tiny(name, dropped=[Unit(1, "mlp")]), tokenizer, root / name)
         # a stock class would be looked up by the model's type, and not read our words
         content = files.read_json(root / name / "tokenizer_config.json")
         content["tokenizer_class"] = "PreTrainedTokenizerFast"
@@ -96,14 +93,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         port = free.getsockname()[1]
     script = Path(__file__).with_name("ranks.py")
     words = ["2", str(port), *(str(root / f"{name}.job") for name in CASES)]
+    options = {"env": {**os.environ, "PYTHONPATH": SOURCE}, "stderr": subprocess.PIPE, "text": True}
     running = [
-        subprocess.Popen(
-            [sys.executable, script, str(rank), *words],
-            env={**os.environ, "PYTHONPATH": SOURCE},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
+        subprocess.Popen([sys.executable, script, rank, *words], **options) for rank in ("0", "1")
     ]
     for process in running:
         _, errors = process.communicate()
@@ -116,7 +108,7 @@ def made(job: TrainJob, target: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_two_processes_train_to_what_one_trains_to(root: Path, tmp_path: Path, name: str) -> None:
+def test_two_processes_train_to_what_one_trains_to(root, tmp_path, name):
     one = made(job_of(root, name, processes=1), tmp_path / "one")
     two = files.read_json(root / f"folder-{name}/record.json")
     assert two.pop("processes") == {"count": 2, "offload": False}
@@ -140,9 +132,7 @@ def test_two_processes_train_to_what_one_trains_to(root: Path, tmp_path: Path, n
         assert moved > 0 and apart < (0.02 if name != "judged" else 0.1) ** 2 * moved
 
 
-def test_a_killed_job_in_processes_goes_on_and_gives_the_same_bytes(
-    root: Path, tmp_path: Path
-) -> None:
+def test_a_killed_job_in_processes_goes_on_and_gives_the_same_bytes(root, tmp_path):
     """Through the launcher, killed inside the second pass as a cluster kills."""
     job = job_of(root, "judged")
     files.write_json(tmp_path / "job.json", asdict(job))
@@ -181,7 +171,7 @@ def epoch(root: Path, target: Path, chain: dict[str, Any] = CHAIN, **changed: An
     return make_epoch(job, target, record_name="epoch", provenance=dict)
 
 
-def test_an_epoch_of_a_chain_in_processes_drops_what_one_drops(root: Path, tmp_path: Path) -> None:
+def test_an_epoch_of_a_chain_in_processes_drops_what_one_drops(root, tmp_path):
     one, two = epoch(root, tmp_path / "one", processes=1), epoch(root, tmp_path / "two")
     assert two["units_dropped"] == one["units_dropped"]
     assert two["processes"]["count"] == 2 and two["training"]["steps"] == 2
@@ -192,7 +182,7 @@ def test_an_epoch_of_a_chain_in_processes_drops_what_one_drops(root: Path, tmp_p
 
 
 @pytest.mark.long
-def test_processes_without_training_and_with_an_error(root: Path, tmp_path: Path) -> None:
+def test_processes_without_training_and_with_an_error(root, tmp_path):
     untrained = epoch(root, tmp_path / "to", CHAIN | {"documents": 0})
     assert untrained["training"]["steps"] == 0 and untrained["held_back"]["documents"] == 7
     wild = job_of(root, "llama", settings=SETTINGS | {"learning_rate": 1e30})

@@ -1,15 +1,12 @@
 """A fine-tuning that was killed goes on, and ends with the bytes of one that was not."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from models import random_documents, tiny, word_tokenizer
+from models import job_folder, random_documents, tiny, train_job
 
-from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.data.document import write_documents
 from trimllm.train import TrainJob, TrainSettings, make_checkpoint
@@ -31,21 +28,12 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> TrainJob:
+def job(tmp_path):
     model = tiny("llama", mlp_width=256)  # matrices of 4096 weights can have moments in 8 bits
     model.config.attention_dropout = 0.5  # draws in each step
-    checkpoint.save(model, word_tokenizer(), tmp_path / "base")
-    write_documents(tmp_path / "train.jsonl", random_documents(12, longest=7))
-    write_documents(tmp_path / "held_back.jsonl", random_documents(9, 5, longest=7))
-    return TrainJob(
-        checkpoint=str(tmp_path / "base"),
-        train=str(tmp_path / "train.jsonl"),
-        held_back=str(tmp_path / "held_back.jsonl"),
-        settings=SETTINGS,
-        arguments=ARGUMENTS,
-        storage_dtype="float32",
-        save_every=0,
-    )
+    job_folder(tmp_path, model, train=random_documents(12), held_back=random_documents(9, 5))
+    fields = {"settings": SETTINGS, "arguments": ARGUMENTS}
+    return train_job(tmp_path, storage_dtype="float32", save_every=0, **fields)
 
 
 def made(job: TrainJob, target: Path) -> tuple[bytes, dict[str, Any]]:
@@ -74,9 +62,7 @@ def killed_before(step: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_going_on_gives_the_bytes_of_a_run_that_was_not_cut(
-    kind: str, job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_going_on_gives_the_bytes_of_a_run_that_was_not_cut(kind, job, tmp_path, monkeypatch):
     """Killed inside the first pass and inside a later one, with a state of each step or of each
     pass alone."""
     if kind == "in 8 bits":
@@ -94,9 +80,7 @@ def test_going_on_gives_the_bytes_of_a_run_that_was_not_cut(
 
 
 @pytest.mark.parametrize("other", ["code", "documents"])
-def test_a_state_of_another_job_is_not_gone_on_from(
-    other: str, job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_state_of_another_job_is_not_gone_on_from(other, job, tmp_path, monkeypatch):
     """Killed where the first one was, it leaves its own state, and not the other's weights."""
     changed = replace(job, code="another") if other == "code" else job
     for one in (job, changed):
@@ -106,5 +90,5 @@ def test_a_state_of_another_job_is_not_gone_on_from(
                 made(one, tmp_path / "to")
             assert begun == [0, 1, 2, 3, 4]
         if other == "documents":
-            write_documents(tmp_path / "train.jsonl", random_documents(12, 8, longest=7))
+            write_documents(tmp_path / "train.jsonl", random_documents(12, 8))
     assert made(changed, tmp_path / "to") == made(changed, tmp_path / "uncut")

@@ -1,31 +1,24 @@
 """Training: what learns, on which documents, in which precision."""
 
-from __future__ import annotations
-
 import copy
 import math
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
-from models import FAMILIES, logits_of, random_documents, tiny, word_tokenizer
+from models import FAMILIES, job_folder, tiny, train_job, word_tokenizer
+from models import random_documents as documents
 
 from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.data.document import write_documents
 from trimllm.scanning import scan, to_record
 from trimllm.score import Row
 from trimllm.select import trainable_blocks
-from trimllm.sublayers import Unit, drop, unit_parameters, units
+from trimllm.sublayers import drop, units
 from trimllm.train import (
-    NO_PASS,
-    TrainJob,
     TrainSettings,
     make_checkpoint,
-    set_trainable,
     train_pass,
 )
 from trimllm.train.batching import (
@@ -39,7 +32,6 @@ from trimllm.train.batching import (
 )
 
 SETTINGS = TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32", seed=3)
-documents = partial(random_documents, longest=7)
 
 
 def changed(before: dict, model: torch.nn.Module) -> set[str]:
@@ -49,8 +41,8 @@ def changed(before: dict, model: torch.nn.Module) -> set[str]:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("blocks", "embeddings"), [(None, True), ([1, 3], False)])
 def test_the_given_blocks_are_trained_and_embeddings_if_the_settings_say(
-    family: str, blocks: list[int] | None, embeddings: bool
-) -> None:
+    family, blocks, embeddings
+):
     model = tiny(family)
     before = copy.deepcopy(model.state_dict())
     settings = replace(SETTINGS, train_embeddings=embeddings)
@@ -67,27 +59,7 @@ def test_the_given_blocks_are_trained_and_embeddings_if_the_settings_say(
     assert not model.training and not any(p.requires_grad for p in model.parameters())
 
 
-def test_a_trainable_block_that_lost_its_units_is_not_replaced() -> None:
-    model = drop(tiny("llama"), [Unit(2, "attention"), Unit(2, "mlp"), Unit(3, "mlp")])
-    parameters = unit_parameters(model)
-    assert set_trainable(model, [2, 3]) == parameters[Unit(3, "attention")]
-    assert train_pass(model, word_tokenizer(), documents(4), SETTINGS, blocks=[2]) == NO_PASS
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_loss_is_the_answers_cross_entropy_alone(family: str) -> None:
-    model = tiny(family)
-    examples = examples_of(word_tokenizer(), documents(5))
-    expected = 0.0
-    for example in examples:
-        prompt, (answer,) = example.taught
-        logs = logits_of(model, torch.tensor([prompt + answer]))[0, len(prompt) - 1 : -1]
-        expected -= float(logs.log_softmax(-1)[range(len(answer)), answer].sum())
-    found = answer_loss(model, packed(examples, "cpu"), SETTINGS)
-    assert found.item() == pytest.approx(expected, rel=1e-4)
-
-
-def test_a_row_of_one_token_has_nothing_to_learn_from_a_teachers_states() -> None:
+def test_a_row_of_one_token_has_nothing_to_learn_from_a_teachers_states():
     """The first token's state is left out; the loss is a number all the same."""
     lesson, taught = packed([Example(Row((5,), ((6,),)), 0, False)], "cpu"), torch.ones(1, 1, 32)
     plain, with_states = (
@@ -96,7 +68,7 @@ def test_a_row_of_one_token_has_nothing_to_learn_from_a_teachers_states() -> Non
     assert with_states.item() == pytest.approx(plain.item())
 
 
-def test_bfloat16_trains_float32_weights_and_gives_frozen_ones_back() -> None:
+def test_bfloat16_trains_float32_weights_and_gives_frozen_ones_back():
     model = tiny("llama")
     settings = TrainSettings(learning_rate=1e-6, batch_size=4, dtype="bfloat16")
     before = copy.deepcopy(model.state_dict())
@@ -113,7 +85,7 @@ def test_bfloat16_trains_float32_weights_and_gives_frozen_ones_back() -> None:
     assert all(".layers.4." in name for name in changed(before, model))
 
 
-def test_epochs_go_through_all_documents_before_repeating_one() -> None:
+def test_epochs_go_through_all_documents_before_repeating_one():
     docs = documents(10)
     seen = [d for epoch in range(5) for d in documents_of_epoch(docs, epoch, 4, seed=1)]
     assert {d.hash for d in seen[:10]} == {d.hash for d in docs} == {d.hash for d in seen[10:]}
@@ -124,26 +96,7 @@ def test_epochs_go_through_all_documents_before_repeating_one() -> None:
         documents_of_epoch([], 0, 4, seed=1)
 
 
-def test_no_two_passes_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the run's seed and the epoch: dropout would hide the same weights in both."""
-    model, seeds = tiny("llama"), []
-    monkeypatch.setattr(torch, "manual_seed", seeds.append)
-    for place in range(9):
-        settings = replace(SETTINGS, seed=place // 3)
-        train_pass(model, word_tokenizer(), documents(4), settings, epoch=place % 3, epochs=3)
-    assert len({*seeds}) == 9 == len(seeds)
-
-
-def test_settings_out_of_range_are_refused() -> None:
-    for epoch in (-1, 3):  # there the learning rate would be below zero: training would unlearn
-        with pytest.raises(UserError, match=f"^epoch {epoch} of 0 to 2: the learning rate ends"):
-            train_pass(tiny("llama"), None, documents(3), SETTINGS, epoch=epoch, epochs=3)
-    for name, known in (("optimizer", "adamw, adamw_8bit"), ("schedule", "chain, epoch, constant")):
-        with pytest.raises(UserError, match=f"{name} 'sgd' is none of {known}"):
-            TrainSettings(**{name: "sgd"})
-
-
-def test_batches_hold_every_example_once_and_little_padding() -> None:
+def test_batches_hold_every_example_once_and_little_padding():
     examples = examples_of(word_tokenizer(), documents(WINDOW * 8))
     batches = batches_of(examples, 4, seed=0, epoch=1)
     assert sorted(map(repr, examples)) == sorted(repr(e) for batch in batches for e in batch)
@@ -154,21 +107,15 @@ def test_batches_hold_every_example_once_and_little_padding() -> None:
 
 @pytest.mark.parametrize("rule, left", [("bottom", [2, 3, 4]), ("top", [0, 1, 2])])
 def test_a_job_drops_by_a_rule_and_trains_the_most_important_blocks_that_are_left(
-    rule: str, left: list[int], tmp_path: Path
-) -> None:
+    rule, left, tmp_path
+):
     model, tokenizer = tiny("llama"), word_tokenizer()
-    checkpoint.save(model, tokenizer, tmp_path / "base")
-    write_documents(tmp_path / "train.jsonl", documents(8))
+    job_folder(tmp_path, model, train=documents(8))
     initial = scan(model, tokenizer, documents(6, 9), dtype="float32")
     files.write_json(tmp_path / "scan.json", {"scan": to_record(initial)})
-    job = TrainJob(
-        checkpoint=str(tmp_path / "base"),
-        train=str(tmp_path / "train.jsonl"),
-        settings=SETTINGS.__dict__,
-        arguments={"rule": rule, "dropped": 4, "ratio": 0.4, "epochs": 1},
-        scan=str(tmp_path / "scan.json"),
-        storage_dtype="float32",
-    )
+    arguments = {"rule": rule, "dropped": 4, "ratio": 0.4, "epochs": 1}
+    fields = {"settings": SETTINGS.__dict__, "arguments": arguments, "storage_dtype": "float32"}
+    job = train_job(tmp_path, scan=str(tmp_path / "scan.json"), **fields)
     record = make_checkpoint(job, tmp_path / "to", record_name="training", provenance=dict)
     # Of five blocks two are trained, the most important ones of the three that are left.
     blocks = trainable_blocks(initial, "both", 0.4, left)

@@ -102,7 +102,7 @@ def _training(
     config = jobs.config
     files = files | jobs.documents(domain, "train", "held_back")
     teacher = entry.teacher if entry else None
-    if teacher:
+    if entry and teacher:
         files["teacher"] = jobs.paths.teacher(model, domain, entry.taught_by)
     params = {
         "arguments": arguments,

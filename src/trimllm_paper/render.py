@@ -7,7 +7,7 @@ the paper's that names its model. The CSV is the complete form, one line a cell.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,13 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"([\\`*|<\[])", r"\\\1", " ".join(text.split()))
 
 
+def _escaped(part: pd.DataFrame, escape: Callable[[str], str], slanted: str) -> pd.DataFrame:
+    """Cells as a format shows them; the paper's lines below ours in italics."""
+    cells, papers = part.rename(columns=escape).map(escape), part.Recipe.str.startswith("paper, ")
+    cells[papers] = cells[papers].map(slanted.format)
+    return cells
+
+
 def to_markdown(table: Rendered) -> str:
     """GitHub Markdown, padded so that it reads as plain text too."""
 
@@ -117,7 +124,7 @@ def to_markdown(table: Rendered) -> str:
 
     texts = [f"# {escape_markdown(table.title)}", bullets(table.header)]
     for heading, section, part in table.parts:
-        cells = part.rename(columns=escape_markdown).map(escape_markdown)
+        cells = _escaped(part, escape_markdown, "*{}*")
         grid = cells.to_markdown(index=False, tablefmt="github", disable_numparse=True)
         texts += [f"## {escape_markdown(heading)}"] if heading else []
         texts += [f"### {escape_markdown(section)}"] if section else []
@@ -158,7 +165,7 @@ def to_latex(table: Rendered) -> str:
     """A `table*` that fits the page; needs `\\usepackage{booktabs,adjustbox}`."""
     body = []
     for heading, section, part in table.parts:
-        cells = part.rename(columns=escape_latex).map(escape_latex)
+        cells = _escaped(part, escape_latex, r"\textit{{{}}}")
         body += [rf"\textbf{{{escape_latex(heading)}}} \\"] if heading else []
         body += [rf"\emph{{{escape_latex(section)}}} \\"] if section else []
         body.append(cells.to_latex(index=False) + r"\\")

@@ -24,7 +24,6 @@ class TrainSettings:
     # "float32", "bfloat16" (matrix products in bfloat16, master weights in float32), or "auto":
     # bfloat16 where the processor has it.
     dtype: str = "auto"
-    warmup: float = 0.0  # share of a pass's steps in which the rate rises to the schedule's
     # With a teacher: share of the loss that is the divergence from its predictions (the rest is
     # cross entropy of the right answer), and weight of the hidden states' relative squared error.
     kl: float = 0.0
@@ -52,8 +51,7 @@ class TrainSettings:
     def rate(self, epoch: int, epochs: int, done: float) -> float:
         """Learning rate where a share `done` of the steps of an epoch is done."""
         share = {"chain": (epoch + done) / epochs, "epoch": done, "constant": 0.0}[self.schedule]
-        rise = min(1.0, done / self.warmup) if self.warmup else 1.0
-        return self.learning_rate * (1 - share) * rise
+        return self.learning_rate * (1 - share)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.precision import round_weights_
+from trimllm.data import Document
 from trimllm.scanning import scan, to_record
-from trimllm.sublayers import Unit, unit_parameters, units
+from trimllm.sublayers import Unit, drop, unit_parameters, units
 from trimllm.train import NO_PASS, TrainSettings, held_back_score
 from trimllm.trimming import Resume, ScanSettings, make_epoch
 
@@ -125,6 +126,17 @@ def test_without_training_units_go_and_weights_stay(base):
     records = as_jobs(base, SETTINGS, documents=0)
     assert records[-1]["training"]["steps"] == 0 and records[-1]["held_back"]["documents"] == 7
     assert [r["units_dropped"] for r in records] == [e.record()["units_dropped"] for e in epochs]
+
+
+def test_training_heals_what_a_drop_broke():
+    docs = [Document(f"w{n} w{7 * n % 90}", (" w1", " w2"), 0) for n in range(3, 43)]
+    model = tiny("llama")
+    chain = trim(model, train=docs[:24], calibration=docs[24:30], step=4, until=4)
+    next(chain)
+    before, epoch = copy.deepcopy(model), next(chain)
+    models = drop(before, epoch.selection.dropped), model
+    broken, healed = (held_back_score(m, word_tokenizer(), docs[30:], "float32") for m in models)
+    assert healed["likelihood"] > broken["likelihood"]
 
 
 def test_a_chain_whose_trained_blocks_are_gone_goes_on_untrained(capsys):

@@ -5,13 +5,14 @@ import json
 import pytest
 import torch
 from models import FAMILIES, SOME, logits_of, some_ids, tiny, word_tokenizer
+from peft import LoraConfig, get_peft_model
 from safetensors import safe_open
 from shared import run_python
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import trimllm
 from trimllm import checkpoint
-from trimllm.base import files
+from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
 from trimllm.base.precision import rounded_copy
 from trimllm.sublayers import Unit, drop, units
@@ -53,6 +54,20 @@ def test_stock_transformers_loads_it_in_a_fresh_process(saved, way, tmp_path):
         assert module == ("trimllm" if way == "trimllm" else "transformers_modules")
         expected = logits_of(tiny(family, dropped=SOME), torch.arange(3, 14)[None])[0, -1]
         torch.testing.assert_close(torch.tensor(logits), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_transformers_saves_and_peft_adapts_a_trimmed_model(saved, tmp_path):
+    model, ids = trimllm.load(saved["llama"])[0], torch.arange(3, 14)[None]
+    model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert trimllm.units(again) == trimllm.units(model)
+    assert logits_of(again, ids).equal(expected := logits_of(model, ids))
+    kernels.prepare()  # peft imports gptqmodel where that is installed
+    adapted = get_peft_model(again, LoraConfig(target_modules=["q_proj", "down_proj"]))
+    adapted(ids, labels=ids).loss.backward()
+    learn = [p.grad for name, p in adapted.named_parameters() if "lora_B" in name]
+    assert learn and all(gradient.any() for gradient in learn)
+    torch.testing.assert_close(logits_of(adapted.merge_and_unload(), ids), expected)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

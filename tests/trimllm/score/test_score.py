@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from exports import byte_tokenizer, piece_tokenizer
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from models import FAMILIES, tiny, word_tokenizer
@@ -113,14 +114,21 @@ def test_batches_hold_every_row_once_with_little_padding():
 
 
 @pytest.mark.parametrize(
-    ("prompt", "choice"), [("w1 w2", " w3 w4"), ("w1 w2 ", "w3"), ("w1\n", " w3"), ("<s>w1", " w2")]
+    ("tokenizer", "prompt", "choice"),
+    [
+        *((word_tokenizer, *pair) for pair in (("w1 w2", " w3 w4"), ("w1 w2 ", "w3"))),
+        *((word_tokenizer, *pair) for pair in (("w1\n", " w3"), ("<s>w1", " w2"))),
+        # merges go over the boundary
+        *((bpe, "The light", "house keeper") for bpe in (byte_tokenizer, piece_tokenizer)),
+        (byte_tokenizer, "The ", "lighthouse"),
+    ],
 )
-def test_pairs_are_encoded_as_lm_eval_encodes_them(prompt, choice):
-    harness = HFLM(pretrained=tiny("llama"), tokenizer=word_tokenizer(), batch_size=1)
+def test_pairs_are_encoded_as_lm_eval_encodes_them(tokenizer, prompt, choice):
+    harness = HFLM(pretrained=tiny("llama"), tokenizer=tokenizer(), batch_size=1)
     caught = []
     harness._loglikelihood_tokens = lambda requests, **_: caught.extend(requests)
     harness.loglikelihood([Instance("loglikelihood", {}, (prompt, choice), 0)], disable_tqdm=True)
-    assert encode_pair(word_tokenizer(), prompt, choice) == tuple(caught[0][1:])
+    assert encode_pair(tokenizer(), prompt, choice) == tuple(caught[0][1:])
 
 
 def test_a_beginning_that_the_text_has_is_not_added_again():

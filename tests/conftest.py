@@ -1,7 +1,5 @@
 """Shared by all tests: no network, one thread, no test that depends on time."""
 
-from __future__ import annotations
-
 import os
 import signal
 

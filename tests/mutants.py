@@ -7,8 +7,6 @@ Heavy libraries are imported once; each run of pytest is a fork in a copy of the
 each core.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

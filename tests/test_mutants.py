@@ -1,7 +1,5 @@
 """The tests notice the most telling mutants of the method, the verdicts and the claims."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import subprocess

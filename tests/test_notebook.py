@@ -1,7 +1,5 @@
 """docs/notebook.ipynb shows what its cells give; `python tests/test_notebook.py` writes it anew."""
 
-from __future__ import annotations
-
 import ast
 import base64
 import contextlib

@@ -1,7 +1,5 @@
 """The package builds and runs alone, and its reference pages are complete."""
 
-from __future__ import annotations
-
 import os
 import pkgutil
 import re

@@ -1,7 +1,5 @@
 """The pages that people read: links, generated blocks, README's length and its Python example."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 from pathlib import Path

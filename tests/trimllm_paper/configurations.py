@@ -1,7 +1,5 @@
 """Configurations of the project, as the pipeline reads them."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 from typing import Any

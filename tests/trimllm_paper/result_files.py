@@ -1,7 +1,5 @@
 """Records of results as the pipeline writes them, and tables of them, made up by the tests."""
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Tables of accuracy: the right number in the right cell, and the verdict that its rule gives."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

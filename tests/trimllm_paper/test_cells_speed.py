@@ -1,7 +1,5 @@
 """Tables of throughput and of training time: ours beside the paper's, and never in its place."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Numbers made of others: accuracies pooled by documents, what went by a tie, costs, durations."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

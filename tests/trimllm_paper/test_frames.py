@@ -1,7 +1,5 @@
 """Frames: all results in rows, on the kept results and on made-up ones."""
 
-from __future__ import annotations
-
 import doctest
 from pathlib import Path
 

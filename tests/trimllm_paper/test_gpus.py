@@ -1,7 +1,5 @@
 """Kinds of GPUs, and that no two jobs of a machine get the same one."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

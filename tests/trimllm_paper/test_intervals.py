@@ -5,8 +5,6 @@ truth is the expected accuracy of another document under another seed. A trained
 differ by 2 to 10 points (an effect of 0.1 to 0.4), its documents differ in hardness (1 to 4).
 """
 
-from __future__ import annotations
-
 import math
 from statistics import fmean, variance
 

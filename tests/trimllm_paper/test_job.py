@@ -1,7 +1,5 @@
 """What a script has around its work: a log, and errors in one line."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What jobs read and depend on: all that changes a number, and nothing else."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

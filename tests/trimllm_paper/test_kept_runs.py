@@ -1,7 +1,5 @@
 """Kept runs: every file of a run is read from one file of records, byte by byte as it was."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """What stands in for full fine-tuning has its own name wherever a measured number stands."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

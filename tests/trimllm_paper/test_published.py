@@ -1,7 +1,5 @@
 """Contradictions of the paper cite its tables."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Recipes and paths: what is written is read again, and nobody else needs to know how."""
 
-from __future__ import annotations
-
 import re
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Result files: taken only as they were written, whole, and where they belong."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

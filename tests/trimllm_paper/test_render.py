@@ -1,7 +1,5 @@
 """Every cell reaches every form, nothing breaks the form, and files appear whole."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Memory, GPUs and seconds of jobs, and what is refused before a run starts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a run that submits its jobs may not have in its configuration."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Shapes in the pipeline: recipes of shapes, patterns of kept chains, kernels, other machines."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

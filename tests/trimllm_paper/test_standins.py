@@ -1,7 +1,5 @@
 """The embedded stand-ins: what they promise, and questions that nothing but the text answers."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from pathlib import Path

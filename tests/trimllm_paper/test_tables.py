@@ -1,7 +1,5 @@
 """What tables show and what they need evaluated."""
 
-from __future__ import annotations
-
 from result_files import TINY, column, context
 
 from trimllm_paper import table_inputs

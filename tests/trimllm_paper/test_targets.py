@@ -1,7 +1,5 @@
 """Which files a target needs, by configurations of the project."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

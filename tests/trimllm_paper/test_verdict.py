@@ -1,7 +1,5 @@
 """Verdicts are computed by the rules that their module states."""
 
-from __future__ import annotations
-
 import math
 import random
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """One run of every kind of job, which many tests read."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

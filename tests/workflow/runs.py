@@ -1,7 +1,5 @@
 """Runs of the workflow, each in a folder of its own."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """A small project with every kind of job."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

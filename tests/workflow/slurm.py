@@ -1,7 +1,5 @@
 """A Slurm of two nodes on this host, for as long as a test needs it; from Debian's packages."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import shutil

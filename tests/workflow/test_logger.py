@@ -1,7 +1,5 @@
 """What a run prints: a line a job, how far it is at least every two minutes, what failed."""
 
-from __future__ import annotations
-
 import io
 import logging
 import time

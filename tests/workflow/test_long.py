@@ -1,7 +1,5 @@
 """The real model, and free answers."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From a file of questions to a model that answers: the three commands, on a tiny model."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import random

@@ -1,7 +1,5 @@
 """What configurations would run, what is refused before that, and that planning is light."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

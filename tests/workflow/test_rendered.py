@@ -1,7 +1,5 @@
 """Everything rendered again from the kept results, and Snakemake's report of it."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """One run of every kind of job: what it leaves, what reruns what, what a kill changes."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

@@ -1,7 +1,5 @@
 """A job on a real Slurm whose controller restarts, whose node is lost and whose time runs out."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Whatever was changed, lost, or brought from elsewhere is named: `make verify`."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

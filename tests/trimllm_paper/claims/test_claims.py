@@ -1,7 +1,5 @@
 """The page and the table of claims; and every check on the paper's own tables."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Every check on accuracy and on sublayers, on numbers that must fail it or leave it open."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pytest

@@ -1,7 +1,5 @@
 """Comparisons with a bar, Holm's correction, and what follows from several of them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

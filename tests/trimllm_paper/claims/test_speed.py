@@ -1,7 +1,5 @@
 """Every check on speed, size and time, on numbers that must fail it or leave it open."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The check of a GPU, tried out on a CPU."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

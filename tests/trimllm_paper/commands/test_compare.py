@@ -1,7 +1,5 @@
 """Two runs, cell by cell: what is equal, what is noise, what differs, and how each was made."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

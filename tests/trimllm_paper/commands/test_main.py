@@ -1,7 +1,5 @@
 """The commands' front door: help, and what a user can mend in one line."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The plan of a whole run: one dry run, hours that such runs took."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

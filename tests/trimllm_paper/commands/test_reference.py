@@ -1,7 +1,5 @@
 """Small results of a run are kept with the configuration that renders them again."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Seeds: which runs several of them need, and where they would change nothing."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 

@@ -1,7 +1,5 @@
 """`trimllm serve`: the chat endpoint answers."""
 
-from __future__ import annotations
-
 import json
 import re
 import signal

@@ -1,7 +1,5 @@
 """`trimllm start` on files as people have them: what it prints and writes, on a tiny model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """config/README.md is generated from the models, and every key has a meaning."""
 
-from __future__ import annotations
-
 from trimllm.base import names
 from trimllm.sublayers.modeling_trimllm import FAMILIES
 from trimllm_paper.config import document

@@ -1,7 +1,5 @@
 """Domain files: the project's own are valid, and mistakes are refused with file, key and value."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

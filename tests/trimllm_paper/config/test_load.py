@@ -1,7 +1,5 @@
 """Configurations that are loaded, and those that are refused in one line: file, key, problem."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

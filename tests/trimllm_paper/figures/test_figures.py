@@ -1,7 +1,5 @@
 """Figures: their numbers, and pictures of whatever is there."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from pathlib import Path
 

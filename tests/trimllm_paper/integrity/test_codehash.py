@@ -1,7 +1,5 @@
 """What reruns a job: lines of its stage do; docstrings, comments and layout do not."""
 
-from __future__ import annotations
-
 import ast
 import shutil
 from collections.abc import Iterator

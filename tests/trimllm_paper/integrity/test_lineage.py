@@ -1,7 +1,5 @@
 """Results are this run's own, or told apart by what they carry: configuration, model, documents."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Answers and perplexity of a checkpoint, against the scorer's and transformers' own loss."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

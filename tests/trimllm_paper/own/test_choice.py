@@ -1,7 +1,5 @@
 """Which checkpoint is chosen."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """A file is looked at: which kind it is, and what is wrong with it, in one line."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A model is looked at: what the configuration says of it, and why it cannot be trimmed."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace

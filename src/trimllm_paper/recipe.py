@@ -25,7 +25,7 @@ from trimllm.base.kept import epochs_for
 from trimllm_paper import kept_runs
 
 PRETRAINED, FULL_FT, SPARSE_FT, FULL = "pretrained", "full_ft", "sparse_ft", "full"
-FULL_FT_CHOICES = "full_ft_choices"  # full_ft, taught to tell choices apart
+FULL_FT_CHOICES = "full_ft_choices"  # full_ft, trained further with the loss of the choices
 # Regular expressions of names and recipes.
 NAME, COMPRESSOR = r"[a-z][a-z0-9_]*(?:\.[0-9]+)?", r"[a-z][a-z0-9_]*"
 _TRIMMED = rf"trim_{NAME}/(?:(?:drop|state)_[0-9][0-9]+|keep_[0-9.]+)"
@@ -126,7 +126,7 @@ def end_of(config: Any, entry: Any, units: int) -> int:
     return epochs_for(units * (1 - fewest / 100), entry.step) * entry.step
 
 
-def taught(config: Any, units: int) -> int | None:
+def teacher_documents(config: Any, units: int) -> int | None:
     """Number of documents, in order, that chains with a teacher reach at most; None: all."""
     most = 1
     for entry in config.recipes.values():

@@ -48,10 +48,10 @@ class Rendered:
 
     def cell(self, block: str, row: str, column: str) -> Any:
         """A cell as a named tuple of plain values. Raises `KeyError` where there is none."""
-        found = where(self.cells, block=block, row=row, column=column)
-        if found.empty:
+        matching = where(self.cells, block=block, row=row, column=column)
+        if matching.empty:
             raise KeyError((block, row, column))
-        plain = found.astype(object).where(found.notna(), None)
+        plain = matching.astype(object).where(matching.notna(), None)
         return next(plain.itertuples(index=False, name="Cell"))
 
     @property

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from trimllm.base.machine import fast_dtype
 from trimllm.throughput.subject import parameters
 from trimllm_paper.gpus import kind_of, uses_gpu
-from trimllm_paper.recipe import FULL, Paths, Recipe, chains, taught
+from trimllm_paper.recipe import FULL, Paths, Recipe, chains, teacher_documents
 from trimllm_paper.records import DataReport
 from trimllm_paper.shapes import RANDOM
 
@@ -227,7 +227,7 @@ class Resources:
             seconds += steps * TRAFFIC * model.parameters * kept / bandwidth / split.processes
             read += passes * config.finetune.held_back_documents
         if task == "teach":
-            read += min(taught(config, model.units) or train, train)
+            read += min(teacher_documents(config, model.units) or train, train)
         if task == "compress":
             seconds += model.parameters * COMPRESS + 2 * START
             read += 2 * config.compress.held_back_documents

@@ -190,7 +190,7 @@ def _specialized(
         section = f"{OURS}: recipe {name}, criterion {context.recipes[name].criterion}"
         rows.append(_trimllm([name], k, f"_{name}", section=section))
     if FULL_FT_CHOICES in {context.recipes[name].start for name in context.chains}:
-        section = f"{OURS}: full fine-tuning that goes on with all choices taught"
+        section = f"{OURS}: full fine-tuning, continued with the loss of all choices"
         rows.append(Row(FULL_FT_CHOICES, "Full-FT (choices)", FULL_FT_CHOICES, section=section))
     more = [c for c in COMPRESSORS if c in context.compress.methods and c not in compressors]
     rows += _compressed(*more, section=f"{OURS}: compressors that its table does not have")

@@ -57,7 +57,6 @@ def hashes(config: Config) -> dict[str, str]:
     "changes, touched",
     [
         ({"finetune": {"epochs": 2}}, {"full_ft", "choices", "sparse_ft"}),
-        ({"finetune": {"choice_loss": 2}}, {"choices"}),
         ({"finetune": {"patience": 2}}, TRAINED - {"epoch"}),
         ({"finetune": {"optimizer": "adamw_8bit"}}, TRAINED),
         # Adapters take the place of full fine-tuning alone, and where memory goes changes nothing.

@@ -32,7 +32,7 @@ def bare(text: str) -> str:
     """Lower case, single spaces, without brackets, quotes and stops around words and dashes at the
     ends of lines: sources end the same question with a colon here and a dash there."""
     plain = unicodedata.normalize("NFC", text).casefold().replace("’", "'")
-    plain = re.sub(r"[^\S\n]+", " ", plain)
+    plain = re.sub(r"[^\S\n]+", " ", plain)  # \x1c to \x1f are no blanks for `regex`
     plain = _EDGES.sub(" ", _HYPHEN.sub(" ", plain))
     return " ".join(plain.split()) or normalised(text)
 

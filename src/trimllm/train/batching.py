@@ -29,10 +29,10 @@ class Example(NamedTuple):
 
     row: Row  # with all its choices
     answer: int  # index of the right one
-    choices: bool  # whether all choices are taught, or the right one alone
+    choices: bool  # whether all choices are trained on, or the right one alone
 
     @property
-    def taught(self) -> Row:
+    def input_row(self) -> Row:
         """What runs."""
         prompt, choices = self.row
         return self.row if self.choices else Row(prompt, (choices[self.answer],))
@@ -40,7 +40,7 @@ class Example(NamedTuple):
     @property
     def length(self) -> int:
         """Tokens that run."""
-        return self.taught.length
+        return self.input_row.length
 
     @property
     def tokens(self) -> int:
@@ -106,7 +106,7 @@ def parts_of(batch: Sequence[Example], tokens: int) -> Iterator[Sequence[Example
         yield batch[first:]
 
 
-class Lesson(NamedTuple):
+class TrainBatch(NamedTuple):
     """Examples as tensors."""
 
     batch: Batch
@@ -118,14 +118,14 @@ class Lesson(NamedTuple):
         return pad_sequence(choices.split(self.counts), batch_first=True, padding_value=fill)
 
 
-def packed(examples: Sequence[Example], device: torch.device | str) -> Lesson:
+def packed(examples: Sequence[Example], device: torch.device | str) -> TrainBatch:
     """Examples as tensors, padded on the right to one length."""
-    rows = [example.taught for example in examples]
+    rows = [example.input_row for example in examples]
     counts = [len(row.choices) for row in rows]
     firsts = accumulate(counts, initial=0)
     answers = [[one.answer if one.choices else 0] for one in examples]
     batch = batch_of(list(zip(count(), firsts, rows, strict=False)), device)
-    return Lesson(batch, counts, torch.tensor(answers, device=device))
+    return TrainBatch(batch, counts, torch.tensor(answers, device=device))
 
 
 def last_states(model: nn.Module, batch: Batch) -> Tensor:
@@ -139,11 +139,11 @@ def last_states(model: nn.Module, batch: Batch) -> Tensor:
 
 def answer_loss(
     model: nn.Module,
-    lesson: Lesson,
+    inputs: TrainBatch,
     settings: TrainSettings,
-    taught: Tensor | None = None,
+    teacher_states: Tensor | None = None,
     *,
-    per_document: float = 1.0,
+    tokens_per_document: float = 1.0,
     head: nn.Module | None = None,
 ) -> Tensor:
     """Loss summed over the right answers' tokens, nats; the head runs only where it predicts.
@@ -157,41 +157,43 @@ def answer_loss(
     choices, by their summed log-likelihoods: what a question is answered by.
 
     Args:
-        taught: (rows, length, width) the teacher's last hidden states; `kl`, `hidden` and
-            `choice_kl` need them.
-        per_document: tokens that the choices of a row count for.
+        teacher_states: (rows, length, width) last hidden states; `kl`, `hidden` and `choice_kl`
+            need them.
+        tokens_per_document: mean number of answer tokens, by which the choices' losses are
+            multiplied, so that they become means over documents.
         head: in place of the model's.
     """
-    head, batch = head or model.get_output_embeddings(), lesson.batch
+    head, batch = head or model.get_output_embeddings(), inputs.batch
     states = last_states(model, batch)
-    lengths = lesson.by_row(batch.choice.bincount(), 0)
-    weights = lengths.gather(1, lesson.answers)[:, 0]
+    lengths = inputs.by_row(batch.choice.bincount(), 0)
+    weights = lengths.gather(1, inputs.answers)[:, 0]
 
     def predict(states: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities (answer places, vocabulary), and of choices (rows, most choices)."""
         tokens = head(states.flatten(0, 1)[batch.places]).float().log_softmax(-1)
-        of_choices = tokens.new_zeros(sum(lesson.counts))
+        of_choices = tokens.new_zeros(sum(inputs.counts))
         of_choices = of_choices.index_add(0, batch.choice, tokens[batch.at, batch.targets])
-        return tokens, lesson.by_row(of_choices, -1e9)
+        return tokens, inputs.by_row(of_choices, -1e9)
 
     tokens, choices = predict(states)
-    total = -choices.gather(1, lesson.answers).sum()
-    if taught is not None and (settings.kl or settings.choice_kl):
+    total = -choices.gather(1, inputs.answers).sum()
+    if teacher_states is not None and (settings.kl or settings.choice_kl):
         with torch.no_grad():
-            teacher_tokens, teacher_choices = predict(taught.to(states.dtype))
-        apart = _divergence(tokens, teacher_tokens)[batch.at].split(lengths.sum(-1).tolist())
-        mean = torch.stack([row.mean() for row in apart])
+            teacher_tokens, teacher_choices = predict(teacher_states.to(states.dtype))
+        divergence = _divergence(tokens, teacher_tokens)[batch.at]
+        by_row = divergence.split(lengths.sum(-1).tolist())
+        mean = torch.stack([row.mean() for row in by_row])
         total = (1 - settings.kl) * total + settings.kl * (mean * weights).sum()
-        apart = _divergence(choices.log_softmax(-1), teacher_choices.log_softmax(-1))
-        total = total + settings.choice_kl * per_document * apart.sum()
+        divergence = _divergence(choices.log_softmax(-1), teacher_choices.log_softmax(-1))
+        total = total + settings.choice_kl * tokens_per_document * divergence.sum()
     if settings.choice_loss:
-        right = choices.log_softmax(-1).gather(1, lesson.answers)
-        total = total - settings.choice_loss * per_document * right.sum()
-    if taught is not None and settings.hidden:
-        taught, compared = taught.float(), batch.segments >= 0
+        right = choices.log_softmax(-1).gather(1, inputs.answers)
+        total = total - settings.choice_loss * tokens_per_document * right.sum()
+    if teacher_states is not None and settings.hidden:
+        target, compared = teacher_states.float(), batch.segments >= 0
         compared[:, 0] = False
-        error = (states.float() - taught).square().sum(-1)
-        error = error / taught.square().sum(-1).clamp_min(1e-12)
+        error = (states.float() - target).square().sum(-1)
+        error = error / target.square().sum(-1).clamp_min(1e-12)
         mean = (error * compared).sum(-1) / compared.sum(-1).clamp_min(1)
         total = total + settings.hidden * (mean * weights).sum()
     return total

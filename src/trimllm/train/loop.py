@@ -120,12 +120,12 @@ def _backward(
     tokens = sum(counts)
     total = torch.zeros((), dtype=torch.double)
     for rows, factor in _parts(step):
-        taught = None
+        states = None
         if teacher is not None and settings.needs_teacher:
-            taught = teacher.states_of(rows, width).to(ready.device)
-        lesson, per_document = packed(rows, ready.device), tokens / len(counts)
+            states = teacher.states_of(rows, width).to(ready.device)
+        inputs, mean = packed(rows, ready.device), tokens / len(counts)
         with torch.autocast(ready.device.type, ready.dtype, ready.dtype != torch.float32):
-            loss = ready.loss_of(lesson, settings, taught, per_document=per_document)
+            loss = ready.loss_of(inputs, settings, states, tokens_per_document=mean)
         (loss * factor / tokens).backward()
         total += loss.item() if factor else 0.0
     if dist.is_initialized():

@@ -27,7 +27,7 @@ from trimllm.base.precision import compute_dtype
 from trimllm.checkpoint.stream import skeleton, stream_of
 from trimllm.sublayers import device_of
 from trimllm.sublayers.modeling_trimllm import decoder_of
-from trimllm.train.batching import Lesson, answer_loss
+from trimllm.train.batching import TrainBatch, answer_loss
 from trimllm.train.model import Placed, set_trainable
 from trimllm.train.processes import world
 from trimllm.train.settings import TrainSettings
@@ -40,8 +40,8 @@ class AnswerLoss(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, lesson: Lesson, *arguments: Any, **options: Any) -> Tensor:
-        return answer_loss(self.model, lesson, *arguments, **options)
+    def forward(self, inputs: TrainBatch, *arguments: Any, **options: Any) -> Tensor:
+        return answer_loss(self.model, inputs, *arguments, **options)
 
 
 @contextlib.contextmanager

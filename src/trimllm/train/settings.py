@@ -45,7 +45,7 @@ class TrainSettings:
 
     @property
     def choices(self) -> bool:
-        """Whether all choices of a document are taught, or the right one alone."""
+        """Whether all choices of a document are trained on, or the right one alone."""
         return self.choice_loss > 0 or self.choice_kl > 0
 
     def rate(self, epoch: int, epochs: int, done: float) -> float:

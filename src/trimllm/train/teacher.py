@@ -1,7 +1,7 @@
 """A teacher for healing: the last hidden states of another model with the same embeddings and head.
 
 Student and teacher share the head where it is frozen, so that the states give the logits, too, in a
-fortieth of the bytes. A document is run once, with all its choices, however often it is taught.
+fortieth of the bytes. A document is run once, with all its choices, however often it is trained on.
 """
 
 from __future__ import annotations

@@ -216,11 +216,11 @@ class RecipeEntry(Section):
 
     @property
     def teaches_choices(self) -> bool:
-        """Whether all choices of a document are taught."""
+        """Whether all choices of a document are trained on."""
         return bool(self.teacher and (self.teacher.choice_kl or self.teacher.choice_loss))
 
     @property
-    def taught_by(self) -> str:
+    def teacher_recipe(self) -> str:
         """Recipe of the teacher."""
         return "full_ft" if self.start == "pretrained" else self.start
 
@@ -243,7 +243,6 @@ class Finetune(Section):
     clip: parts.Positive = key("Largest gradient norm.", 1.0)
     train_embeddings: bool = key("Train embeddings, head and final norm in chains.", False)
     lora: LoraEntry | None = key("LoRA in place of full fine-tuning; null: none.", None)
-    choice_loss: parts.Positive = key("Weight of the choices' loss in full_ft_choices.", 1.0)
 
 
 class Trim(Section):

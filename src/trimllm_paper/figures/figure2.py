@@ -90,10 +90,10 @@ def points_of(
     if timed is None:
         return [Point(group, x.bytes_percent, x.percent, None, x.ci95) for group, x in points]
     times = {one.recipe: one for one in rows(timed)}
-    found = [(group, x, times.get(x.tasks[0].recipe)) for group, x in points]
+    timed_points = [(group, x, times.get(x.tasks[0].recipe)) for group, x in points]
     return [
         Point(group, 1000 / time.decode, x.percent, _milliseconds(time), x.ci95)
-        for group, x, time in found
+        for group, x, time in timed_points
         if time
     ]
 

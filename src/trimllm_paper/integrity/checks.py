@@ -41,8 +41,8 @@ def verify_reference(folder: str | Path) -> None:
 
 def outermost_manifests(folder: Path) -> list[Path]:
     """Folders with a manifest; what lies inside one of them is covered by it."""
-    found = {path.parent for path in kept_runs.glob(folder, f"**/{files.MANIFEST}")}
-    return [one for one in found if found.isdisjoint(one.parents)]
+    folders = {path.parent for path in kept_runs.glob(folder, f"**/{files.MANIFEST}")}
+    return [one for one in folders if folders.isdisjoint(one.parents)]
 
 
 def verify_folder(folder: Path) -> None:

@@ -68,8 +68,8 @@ def code_hash(stage: str, *own: str, source: Path = SOURCE) -> str:
 def files_of(stage: str, source: Path = SOURCE) -> list[Path]:
     """The files of a stage, in order."""
     globs = [*STAGES[stage].split(), f"../workflow/scripts/{stage}.py"]
-    found = {path.resolve() for glob in globs for path in source.glob(glob)}
-    return sorted(path for path in found if path.is_file() and path.suffix != ".pyc")
+    paths = {path.resolve() for glob in globs for path in source.glob(glob)}
+    return sorted(path for path in paths if path.is_file() and path.suffix != ".pyc")
 
 
 def _own_files(name: str) -> list[Path]:
@@ -78,10 +78,10 @@ def _own_files(name: str) -> list[Path]:
     package = find_spec(module.partition(".")[0])
     folders = getattr(package, "submodule_search_locations", None)
     origin = Path(getattr(package, "origin", None) or "")
-    found = sorted(Path(folders[0]).rglob("*.py")) if folders else [origin]
-    if not any(f"{module.replace('.', '/')}.py" in path.as_posix() for path in found):
+    paths = sorted(Path(folders[0]).rglob("*.py")) if folders else [origin]
+    if not any(f"{module.replace('.', '/')}.py" in path.as_posix() for path in paths):
         raise UserError(f"{name!r} names no module that can be imported (PYTHONPATH)")
-    return found
+    return paths
 
 
 @cache

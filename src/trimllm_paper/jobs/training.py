@@ -12,7 +12,14 @@ from trimllm_paper.config.domain import read_by
 from trimllm_paper.config.models import RecipeEntry
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.jobs import Files, Jobs
-from trimllm_paper.recipe import FULL_FT, FULL_FT_CHOICES, PRETRAINED, SPARSE_FT, Recipe, taught
+from trimllm_paper.recipe import (
+    FULL_FT,
+    FULL_FT_CHOICES,
+    PRETRAINED,
+    SPARSE_FT,
+    Recipe,
+    teacher_documents,
+)
 
 OPTIMIZATION = {"batch_size", "gradient_accumulation", "optimizer", "weight_decay", "clip"}
 OPTIMIZATION |= {"train_embeddings"}
@@ -96,21 +103,21 @@ def _training(
         arguments: of `trimllm.train.make_checkpoint` or `trimllm.trimming.make_epoch`.
         entry: the chain it belongs to, whose teacher it learns from.
         rate: peak learning rate, where it is not the model's.
-        loss: settings of the loss.
+        loss: settings of the loss; those of the chain's teacher if it has one.
     """
     model, domain, recipe = place
     config = jobs.config
     files = files | jobs.documents(domain, "train", "held_back")
-    teacher = entry.teacher if entry else None
-    if entry and teacher:
-        files["teacher"] = jobs.paths.teacher(model, domain, entry.taught_by)
+    if entry and entry.teacher:
+        files["teacher"] = jobs.paths.teacher(model, domain, entry.teacher_recipe)
+        loss = entry.teacher.model_dump()
     params = {
         "arguments": arguments,
         "chain": jobs.chain_of(recipe),
         "settings": {
             "learning_rate": rate or config.models[model].learning_rate,
             **config.finetune.model_dump(include=OPTIMIZATION),
-            **(teacher.model_dump() if teacher else loss),
+            **loss,
             "schedule": schedule,
             "seed": config.seed,
             "dtype": config.compute.dtype,
@@ -148,12 +155,11 @@ def full_ft(jobs: Jobs, model: str, domain: str) -> Job:
 
 
 def full_ft_choices(jobs: Jobs, model: str, domain: str) -> Job:
-    """Full fine-tuning that goes on from full_ft, now with the loss of the choices, at half of the
-    learning rate."""
+    """Full fine-tuning, continued from full_ft with the loss of all choices at half of the rate."""
     plain, place = full_ft(jobs, model, domain).params, (model, domain, Recipe(FULL_FT_CHOICES))
     arguments, rate = plain["arguments"] | {"least": 1}, plain["settings"]["learning_rate"] / 2
-    files, weight = jobs.checkpoint(model, domain, FULL_FT), jobs.config.finetune.choice_loss
-    return _training(jobs, place, arguments, files, rate=rate, choice_loss=weight)
+    files = jobs.checkpoint(model, domain, FULL_FT)
+    return _training(jobs, place, arguments, files, rate=rate, choice_loss=1.0)
 
 
 def sparse_ft(jobs: Jobs, model: str, domain: str) -> Job:
@@ -183,7 +189,7 @@ def drop_at_once(jobs: Jobs, model: str, domain: str, by: str, drop: str) -> Job
 def teach(jobs: Jobs, model: str, domain: str, recipe: str) -> Job:
     """What a fine-tuned model predicts on the training documents of the chains."""
     params = {
-        "documents": taught(jobs.config, jobs.config.models[model].units),
+        "documents": teacher_documents(jobs.config, jobs.config.models[model].units),
         **jobs.forward("train", model),
     }
     files = jobs.checkpoint(model, domain, recipe) | jobs.documents(domain, "train")

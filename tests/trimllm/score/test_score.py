@@ -86,7 +86,7 @@ def test_one_rule_cuts_what_is_longer_than_the_model():
     assert scan(model, tokenizer, [document]).baseline.likelihood == pytest.approx(likelihood)
     # Training shows all choices one prompt, which the longest of them fits behind.
     (example,) = examples_of(tokenizer, [document], 9)
-    assert example.taught == Row(tuple(tokenizer.encode(prompt)[-7:]), ((11,),))
+    assert example.input_row == Row(tuple(tokenizer.encode(prompt)[-7:]), ((11,),))
     model.config.max_position_embeddings = 2
     for cut in (
         lambda: score(model, tokenizer, [document]),

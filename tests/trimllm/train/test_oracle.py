@@ -256,7 +256,7 @@ class CarriedOver:
 
 
 def on_the_prompt(examples: Any, device: Any) -> Any:
-    rows = [one.taught for one in examples]
+    rows = [one.input_row for one in examples]
     whole = [
         row._replace(prompt=row.prompt[:1], choices=(row.prompt[1:] + row.choices[0],))
         for row in rows

@@ -1,4 +1,4 @@
-"""The plan of a whole run: one dry run, hours that such runs took."""
+"""The plan of a whole run: one dry run, hours that such runs took, and what docs say of it."""
 
 import json
 from pathlib import Path
@@ -37,3 +37,7 @@ def test_table2_is_planned_as_it_took(
     assert hours / factor < planned < hours * factor
     assert last["jobs"] > 200 and last["wall_hours"] >= last["hours"] / 4
     assert f"Price: {last['hours']:,.0f}" in words
+    if configuration == "paper":
+        page = " ".join((ROOT / "docs/reproduce.md").read_text().split())
+        assert f" {planned:.0f} GPU-hours, up to " in page
+        assert f" {last['hours']:.0f} GPU-hours and {last['disk_gb'] / 1000:.1f} TB." in page

@@ -36,8 +36,7 @@ from trimllm.train.batching import documents_of_epoch
 class ScanSettings:
     """Settings of the scans of a chain."""
 
-    documents: int | None = None  # calibration documents a scan; None takes all
-    resample: bool = True  # draw them anew for every scan (section 3.3)
+    documents: int | None = None  # drawn anew for every scan (section 3.3); None takes all
     row_budget: int | None = None  # see `trimllm.scan`
 
 
@@ -91,8 +90,7 @@ def trim(
         scores = resume.scan if number == resume.epoch else None
         scan_seconds = 0.0
         if scores is None:
-            draw = number if scans.resample else 0
-            sample = sample_of(calibration, scans.documents, settings.seed, draw)
+            sample = sample_of(calibration, scans.documents, settings.seed, number)
             options: dict[str, Any] = {"dtype": settings.dtype, "row_budget": scans.row_budget}
             options["label"] = f"scan before epoch {number}"
             scores = scan(model, tokenizer, sample, **options)

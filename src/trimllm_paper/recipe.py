@@ -135,10 +135,9 @@ def teacher_documents(config: Any, units: int) -> int | None:
         epochs = 1 + end_of(config, entry, units) // entry.step if entry.train else 0
         rounds = (epochs, config.trim.documents), (entry.settle, config.finetune.documents)
         for passes, documents in rounds:
-            if passes and not entry.pool and documents is None:
+            if passes and documents is None:
                 return None
-            if passes:  # of a pool any document may come: it is drawn from anew in every round
-                most = max(most, entry.pool or passes * documents)
+            most = max(most, passes * (documents or 0))
     return most
 
 

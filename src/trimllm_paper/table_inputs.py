@@ -51,9 +51,9 @@ def _recipes(row: Row, model: Model, spec: Table, context: Context) -> list[str]
         drops = [model.units // 2] if name in context.tables.rules and model.units % 4 == 0 else []
     elif row.smallest:
         # All checkpoints among which the smallest above the bar is looked for.
-        step, end = context.main.step, context.tables.smallest_percent or RULE_KEPT
+        step = context.main.step
         last = max(_drops(model, step, context.trim.kept_percent), default=0)
-        last = min([last, *filter(None, _drops(model, step, [end]))])
+        last = min([last, *filter(None, _drops(model, step, [RULE_KEPT]))])
         drops = [*range(0, last + 1, step)]
     elif name in context.chains and (row.trained or row.kept in context.trim.kept_percent):
         drops = _drops(model, context.recipes[name].step, [row.kept])

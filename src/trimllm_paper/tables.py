@@ -298,7 +298,7 @@ def _cross(context: Context, key: str, which: str, on: str, trained: tuple[str, 
     """Tables 4 and 5: models specialized on some domains, tested on those of the columns."""
     percents, rows = context.trim.kept_percent, [TUNED[0]]
     models = _models(key, context, "compared")
-    kept = context.tables.cross_percent or (CROSS_KEPT if CROSS_KEPT in percents else min(percents))
+    kept = CROSS_KEPT if CROSS_KEPT in percents else min(percents)
     groups = [("", "", context.paper_chain)]
     for name in context.other_chains:
         criterion = context.recipes[name].criterion

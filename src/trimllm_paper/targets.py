@@ -42,9 +42,8 @@ class Targets:
         self.hardware, self.kept = hardware, kept
         self.tables = Context.of(self.config)
         self.main_models = [model.name for model in self.tables.select("main")]
-        # Domains of Tables 3 and 6, and the percent of sublayers kept where their chains end.
+        # Domains of Tables 3 and 6.
         self.compared = [domain.name for domain in self.tables.trained("compared")]
-        self.smallest = self.config.tables.smallest_percent or RULE_KEPT
         # Trial runs with results of their own do not draw over the project's figures.
         is_main = self.paths.results == "results" or kept
         self.figures_folder = "paper_figures" if is_main else f"{self.paths.results}/figures"
@@ -95,7 +94,7 @@ class Targets:
             self.paths.evaluation(model, domain, recipe, task)
             for domain in (self.compared if is_compared else ())
             for chain in self.config.trim.recipes
-            for recipe in self.epochs(model, chain, self.smallest)
+            for recipe in self.epochs(model, chain, RULE_KEPT)
             for task in self.config.tested[domain].tests
         ]
 
@@ -161,7 +160,7 @@ class Targets:
             files["epochs"] = self.chains(models, domains, names)
         elif rows:
             files["trainings"] = self.trainings(models, self.compared, [FULL_FT])
-            files["epochs"] = self.chains(models, self.compared, names, self.smallest)
+            files["epochs"] = self.chains(models, self.compared, names, RULE_KEPT)
         if any(column.shows == "accuracy" for column in spec.columns):
             files["evaluations"] = self.answers([name])
         files = self._pooled(files)

@@ -71,8 +71,6 @@ def hashes(config: Config) -> dict[str, str]:
         ({"recipes": {"paper": PAPER | {"schedule": "chain"}}}, {"epoch"}),
         ({"recipes": {"paper": PAPER | {"settle": 3}}}, {"settled"}),
         ({"recipes": {"paper": PAPER | {"learning_rate": 1e-3}}}, {"epoch", "settled", "at_once"}),
-        ({"recipes": {"paper": PAPER | {"pool": 9}}}, {"epoch", "settled"}),
-        ({"recipes": {"paper": PAPER | {"resample": False}}}, {"epoch"}),
         ({"recipes": {"paper": PAPER | {"teacher": {"kl": 0.5}}}}, {"epoch", "settled", "teacher"}),
         ({"trim": {"row_budget": 9000}}, {"scan", "epoch"}),
         ({"evaluate": {"batch_tokens": 99}}, {"evaluation"}),

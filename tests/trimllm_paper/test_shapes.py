@@ -1,15 +1,10 @@
-"""Shapes in the pipeline: recipes of shapes, patterns of kept chains, kernels, other machines."""
-
-from pathlib import Path
+"""Shapes in the pipeline: recipes of shapes, patterns, kernels, other machines."""
 
 import pytest
 
 from trimllm.base.errors import UserError
-from trimllm.throughput.subject import kept_units
 from trimllm_paper import shapes
 from trimllm_paper.recipe import Recipe
-
-KEPT = Path(__file__).parents[2] / "results/reference/models/smollm2-135m/piqa/trim_paper"
 
 
 def subject(recipe: str, **options: object) -> object:
@@ -23,13 +18,6 @@ def test_recipes_of_shapes() -> None:
     for wrong in ("trim_other/keep_50", "full_ft", "trim_half/drop_10", "full+llm_pruner"):
         with pytest.raises(UserError, match=r"no recipe of a shape \(patterns: half; compressors"):
             subject(wrong)
-
-
-def test_a_kept_chain_is_a_pattern(tmp_path: Path) -> None:
-    chain = shapes.pattern_units(KEPT)
-    assert chain.blocks == 30 and len(kept_units(22, 50, chain)) == 22
-    with pytest.raises(UserError, match="holds no chain"):
-        shapes.pattern_units(tmp_path)
 
 
 def test_another_machine_is_refused() -> None:

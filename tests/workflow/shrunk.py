@@ -41,7 +41,7 @@ models:
     {label: Tiny, family: llama, blocks: 6, learning_rate: 1.0e-3, source: {directory: source}}
 recipes:
   paper: {criterion: both, ratio: 0.25, step: 6, settle: 1}
-  ours: {criterion: likelihood, ratio: 1, step: 6, settle: 1, start: full_ft, pool: 8,
+  ours: {criterion: likelihood, ratio: 1, step: 6, settle: 1, start: full_ft,
     teacher: {kl: 0.7, hidden: 1.0}}
 finetune: {epochs: 1, documents: 8, held_back_documents: 8, batch_size: 4}
 trim:

@@ -1,14 +1,11 @@
 """Train from a checkpoint to the next: fine-tuning, a dropping by rule, an epoch of a chain."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from trimllm_paper.job import Job
 
-with Job(snakemake) as job, TemporaryDirectory() as folder:
-    from trimllm.data.document import write_documents
+with Job(snakemake) as job:
     from trimllm.train import TrainJob, make_checkpoint
-    from trimllm.train.batching import documents_of_epoch
     from trimllm.trimming import make_epoch
     from trimllm_paper import records
 
@@ -20,15 +17,9 @@ with Job(snakemake) as job, TemporaryDirectory() as folder:
         arguments["trainable"] = records.Epoch.read(epoch).trainable_blocks
     if scan := inputs.get("scan"):
         records.ScanFile.read(scan)  # refuses an edited scan: the library knows no seals
-    train = inputs.train
-    if params["pool"] is not None:  # the first documents of the seed's order
-        documents = job.documents("train")
-        count = min(params["pool"], len(documents))
-        train = f"{folder}/train.jsonl"
-        write_documents(Path(train), documents_of_epoch(documents, 0, count, job.seed))
     work = TrainJob(
         checkpoint=str(job.checkpoint),
-        train=train,
+        train=inputs.train,
         calibration=inputs.get("calibration"),
         scan=inputs.get("scan"),
         held_back=inputs.held_back,

@@ -1,11 +1,8 @@
 """What is timed: a checkpoint, an export of one, or a shape with random weights.
 
 How fast a trimmed model is depends on what was dropped. For a shape, where no training has chosen,
-a pattern does, and is always named with its result:
-
-- a number: the share of attention among the dropped sublayers, spread evenly over the blocks;
-- a `Chain`: sublayers go in the order of a real chain, its blocks stretched or shrunk to the
-  shape's number of blocks.
+a pattern does, and is always named with its result: the share of attention among the dropped
+sublayers, which are spread evenly over the blocks.
 """
 
 from __future__ import annotations
@@ -90,43 +87,16 @@ def parameters(name: str) -> int:
     return sizes["num_hidden_layers"] * block + width * (tables * sizes["vocab_size"] + 1)
 
 
-@dataclass(frozen=True)
-class Chain:
-    """What a real chain dropped: blocks of its model, and sublayers in order."""
-
-    blocks: int
-    order: tuple[Place, ...]
-
-    def scaled(self, blocks: int) -> list[Place]:
-        """The order on a model of another depth, whose block b stands for block
-        ⌊b · chain blocks / blocks⌋ of the chain."""
-        rank = {place: number for number, place in enumerate(self.order)}
-        going = [
-            (rank[stands_for], (block, kind))
-            for block in range(blocks)
-            for kind in KINDS
-            if (stands_for := (block * self.blocks // blocks, kind)) in rank
-        ]
-        return [place for _, place in sorted(going)]
-
-
-def kept_units(blocks: int, kept_percent: float, pattern: float | Chain) -> list[Place]:
-    """Sublayers that are left of a model of `blocks` blocks, in the order of the data. Raises
-    `UserError` for a pattern that cannot drop so many."""
-    drops = drops_for(kept_percent, 2 * blocks)
-    order = pattern.scaled(blocks) if isinstance(pattern, Chain) else spread(blocks, drops, pattern)
-    if drops is None or len(order) < drops:
-        raise UserError(
-            f"a pattern of {len(order)} dropped sublayers of {2 * blocks} cannot keep "
-            f"{kept_percent:g}%; name a longer chain or a larger kept fraction"
-        )
-    gone = order[:drops]
+def kept_units(blocks: int, kept_percent: float, attention_share: float) -> list[Place]:
+    """Sublayers that are left of a model of `blocks` blocks, in the order of the data."""
+    if (drops := drops_for(kept_percent, 2 * blocks)) is None:
+        raise UserError(f"{2 * blocks} sublayers cannot keep {kept_percent:g}%; keep more")
+    gone = spread(blocks, drops, attention_share)
     return [(b, kind) for b in range(blocks) for kind in KINDS if (b, kind) not in gone]
 
 
-def spread(blocks: int, drops: int | None, attention_share: float) -> list[Place]:
+def spread(blocks: int, drops: int, attention_share: float) -> list[Place]:
     """Drop so many sublayers, evenly over the blocks, so large a share of them attention."""
-    drops = drops or 0
     attention = max(min(round(drops * attention_share), blocks), drops - blocks)
     return [
         ((2 * i + 1) * blocks // (2 * count), kind)

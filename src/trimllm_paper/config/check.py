@@ -22,7 +22,6 @@ def problems(config: Config) -> Iterator[Problem]:
     trim, tables, kept = config.trim, config.tables, config.trim.kept_percent
     yield from _absent(["trim", "recipes"], trim.recipes, config.recipes)
     yield from _absent(["tables", "models"], tables.models, config.models)
-    yield from _absent(["tables", "cross_percent"], [tables.cross_percent or kept[0]], kept)
     yield from _absent(["engines", "kept_percent"], config.engines.kept_percent, kept)
     timed = config.throughput.domain or config.domains[0]
     yield from _absent(["throughput", "domain"], [timed], config.domains)

@@ -94,15 +94,10 @@ def read_yaml(path: str | Path) -> Any:
 def load(raw: dict[str, Any], files: Files) -> Config:
     """Check a configuration that was read from files (later ones override) and the command line.
 
-    Folders of domains and patterns are searched in the working directory, then in the project.
+    The folder of domains is searched in the working directory, then in the project.
     Raises `ConfigError` for the first mistake.
     """
     config = validated(Config, raw, files)
-    patterns = config.throughput.patterns
-    for key, pattern in patterns.items():
-        if isinstance(pattern, str):
-            places = (pattern, str(PROJECT / pattern))
-            patterns[key] = next(filter(kept_runs.is_folder, places), pattern)
     for path, problem in chain(_read_domains(config), check.problems(config)):
         value = value_at(raw, path)
         raise ConfigError(source_of(path, value, files), path, value, problem)

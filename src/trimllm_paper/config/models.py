@@ -39,7 +39,6 @@ Format = Annotated[str, Among(FORMATS)]
 Variant = Annotated[str, Among(VARIANTS)]
 PatternName = Annotated[str, Field(pattern="^[a-z][a-z0-9]*$")]
 GroupSize = Annotated[Literal[32, 64, 128], BeforeValidator(int)]
-Pattern = Annotated[Annotated[float, Field(ge=0, le=1)] | Text, Field(union_mode="left_to_right")]
 
 
 class Part(Section):
@@ -105,7 +104,6 @@ class Model(Section):
 class Wheel(Section):
     version: str = key("Version, in quotes.", pattern=r"^[0-9][A-Za-z0-9._+!-]*$")
     sha256: parts.Sha256 = key("SHA-256 of the wheel.")
-    tag: Text = key("Compatibility tag in the wheel's file name.", "py3-none-any")
 
 
 class Engines(Section):
@@ -138,8 +136,6 @@ class Tables(Section):
     )
     rules: parts.Unique[Rule] = key("Rules of Table 3: half of the blocks go at once.", [*RULES])
     ratios: Some[parts.Share] = key("Sparse update ratios of Table 6.", [1, 0.5, 0.25, 0.125])
-    smallest_percent: Percent | None = key("Where Tables 3 and 6 end; null: 50, or all.", None)
-    cross_percent: Percent | None = key("Kept percent of Tables 4 and 5; null: 40.", None)
     near: dict[Name, Name] = key("Domain: near domain on which Table 4 tests its models.", {})
 
 
@@ -153,8 +149,8 @@ class ThroughputSection(Section):
     checkpoints: bool = key("Time checkpoints of `models`; false: shapes, without training.", True)
     shapes: parts.Unique[Shape] = key("Architectures that are timed with random weights.", [])
     kept_percent: Some[Percent] = key("Percent of sublayers that trimmed shapes keep.", [50, 40])
-    patterns: dict[PatternName, Pattern] = key(
-        "Share of attention among a shape's drops, or folder of a chain.", {"half": 0.5}
+    patterns: dict[PatternName, Annotated[float, Field(ge=0, le=1)]] = key(
+        "Share of attention among a shape's drops, by name.", {"half": 0.5}
     )
     compressors: parts.Unique[Kernel] = key(
         "Compressors of the full model.", ["sparsegpt_2_4", "llm_int8", "gptq_int4", "awq_int4"]
@@ -177,7 +173,6 @@ class EnginesSection(Section):
         ["transformers", "llm_int8", "awq_int4", "gguf_f16", "gguf_q8_0", "gguf_q4_0", "vllm"],
     )
     kept_percent: Some[Percent] | None = key("Of `trim.kept_percent`; null: all.", None)
-    least_percent: dict[Format, Percent] = key("Smallest kept percent by format.", {})
     batches: Some[Count] = key("Batch sizes.", [1, 8])
     prompt: Count = key("Tokens of a prompt.", 256, le=4096)
     generate: Count = key("Tokens generated in a round.", 32)
@@ -206,13 +201,10 @@ class RecipeEntry(Section):
     schedule: Schedule = key("Learning rate's decay: over the chain, an epoch, none.", "constant")
     settle: int = key("Most passes that anneal an evaluated checkpoint.", 2, ge=0)
     learning_rate: parts.Rate | None = key("Peak learning rate; null: the model's.", None)
-    resample: bool = key("Draw new calibration documents for each scan.", True)
-    state: Literal["float32", "stored"] = key("Trained weights' type between epochs.", "float32")
     train: bool = key("Train between drops.", True)
     teacher: TeacherEntry | None = key(
         "Distillation from `start`, or full_ft if that is not fine-tuned.", None
     )
-    pool: Count | None = key("Training documents to draw from; null: all.", None)
 
     @property
     def teaches_choices(self) -> bool:

@@ -31,7 +31,10 @@ FORMER = {
     "prefills": "use throughput.repeats",
     "ratio": "use recipes.NAME.ratio",
     **dict.fromkeys(("fold", "eliminate", "compat", "layouts", "drafts"), "remove it"),
-    **dict.fromkeys(("forkserver", "noun", "balance"), "remove it"),
+    **dict.fromkeys(
+        ("forkserver", "noun", "balance", "pool", "resample", "state", "tag"), "remove it"
+    ),
+    **dict.fromkeys(("smallest_percent", "cross_percent", "least_percent"), "remove it"),
 }
 """Keys of earlier versions: what to do."""
 

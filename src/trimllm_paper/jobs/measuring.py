@@ -12,7 +12,7 @@ from trimllm.exporting.formats import COMPRESSED, FORMATS, LLAMA, TRANSFORMERS
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, Recipe
-from trimllm_paper.shapes import RANDOM, pattern_units
+from trimllm_paper.shapes import RANDOM
 
 
 def compress(jobs: Jobs, model: str, domain: str, dense: str, compressor: str) -> Job:
@@ -130,9 +130,6 @@ def measure(jobs: Jobs, hardware: str, model: str, recipe: str) -> Job:
         name = Recipe.parse(recipe).name
         params["shape"] = model.removeprefix(RANDOM)
         params["patterns"] = {name: section.patterns[name]} if name in section.patterns else {}
-        for pattern in params["patterns"].values():
-            if isinstance(pattern, str):  # a chain of a kept run: what it dropped counts
-                params["order"] = [list(unit) for unit in pattern_units(pattern).order]
         files = {}
     else:
         params |= {"chain": jobs.chain_of(recipe), "domain": domain, "loading": jobs.loading(model)}
@@ -166,12 +163,8 @@ def engines(jobs: Jobs, hardware: str, model: str, engine: str) -> Job:
         raise UserError(f"none of engines.formats is {model} in {engine}")
     trim = jobs.config.trim
     percents = section.kept_percent or trim.kept_percent
-    timed: list[tuple[Recipe, str]] = []
-    for one in formats:
-        least = section.least_percent.get(one, 0)
-        kept = [percent for percent in percents if percent >= least]
-        trimmed = jobs.recipes(model, trim.recipes[0], kept)
-        timed += [(recipe, one) for recipe in (Recipe(FULL_FT), *trimmed)]
+    recipes = Recipe(FULL_FT), *jobs.recipes(model, trim.recipes[0], percents)
+    timed = [(recipe, one) for one in formats for recipe in recipes]
     params = {
         "models": [(str(recipe), format) for recipe, format in timed],
         "domain": domain,

@@ -123,8 +123,7 @@ def _training(
             "dtype": config.compute.dtype,
         },
         "loading": jobs.loading(model),
-        "exact": recipe.stage == "state" and entry is not None and entry.state == "float32",
-        "pool": entry.pool if entry else None,
+        "exact": recipe.stage == "state",
         "code": jobs.code("train", model, arguments.get("criterion", "")),
     }
     record = jobs.paths.epoch if recipe.stage == "state" else jobs.paths.training
@@ -209,11 +208,7 @@ def trim_epoch(jobs: Jobs, model: str, domain: str, name: str, drop: str) -> Job
         "until": until,
         "start": dropped // step,
         "documents": trim.documents if entry.train else 0,
-        "scans": {
-            "documents": trim.calibration_documents,
-            "resample": entry.resample,
-            "row_budget": trim.row_budget,
-        },
+        "scans": {"documents": trim.calibration_documents, "row_budget": trim.row_budget},
     }
     if dropped > 0:
         before = Recipe.trimmed(name, dropped - step, jobs.config.models[model].units)

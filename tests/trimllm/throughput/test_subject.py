@@ -8,9 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from trimllm.base.errors import UserError
 from trimllm.throughput.build import random_config
-from trimllm.throughput.subject import SHAPES, Chain, kept_units, parameters, spread
-
-CHAIN = Chain(4, ((3, "mlp"), (0, "attention"), (1, "mlp"), (2, "attention")))
+from trimllm.throughput.subject import SHAPES, kept_units, parameters, spread
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -35,14 +33,7 @@ def test_spread_is_even():
     assert places == list(range(1, 22, 2))
 
 
-def test_a_chain_on_models_of_its_own_and_of_twice_its_depth():
-    assert CHAIN.scaled(4) == list(CHAIN.order)
-    everything = {(b, kind) for b in range(4) for kind in ("attention", "mlp")}
-    assert set(kept_units(4, 75, CHAIN)) == everything - {(3, "mlp"), (0, "attention")}
-    first = [(6, "mlp"), (7, "mlp"), (0, "attention"), (1, "attention")]
-    assert CHAIN.scaled(8)[:4] == first
-
-
-def test_a_chain_that_is_too_short_is_refused():
-    with pytest.raises(UserError, match="of 4 dropped sublayers of 8 cannot keep 25%"):
-        kept_units(4, 25, CHAIN)
+def test_a_fraction_between_two_numbers_of_sublayers_is_refused():
+    assert len(kept_units(22, 50, 0.5)) == 22
+    with pytest.raises(UserError, match="8 sublayers cannot keep 1%"):
+        kept_units(4, 1, 0.5)

@@ -6,38 +6,17 @@ Prints seconds of both, their ratio, and for how many sublayers accuracies agree
     python benchmarks/scan.py --dtype float32
 """
 
-from __future__ import annotations
-
 import argparse
 import copy
 import statistics
 import time
-from typing import Any
 
 import torch
-from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 import trimllm
-from trimllm.data import Document, read_documents
-
-
-def harness_accuracy(
-    model: torch.nn.Module, tokenizer: Any, documents: list[Document], batch_size: int
-) -> float:
-    """Accuracy in % by lm-eval's HFLM."""
-    harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-    requests = [
-        Instance("loglikelihood", {}, (document.prompt, choice), number)
-        for document in documents
-        for number, choice in enumerate(document.choices)
-    ]
-    answers = iter(harness.loglikelihood(requests, disable_tqdm=True))
-    right = 0
-    for document in documents:
-        values = [next(answers)[0] for _ in document.choices]
-        right += max(range(len(values)), key=values.__getitem__) == document.answer
-    return 100 * right / len(documents)
+from trimllm.data import read_documents
+from trimllm.evaluate.run import samples_of
 
 
 def main() -> None:
@@ -61,7 +40,9 @@ def main() -> None:
         accuracy, start = {}, time.perf_counter()
         for unit in sampled:
             trimmed = trimllm.drop(copy.deepcopy(model), [unit])
-            accuracy[unit] = harness_accuracy(trimmed, tokenizer, documents, batch_size)
+            harness = HFLM(pretrained=trimmed, tokenizer=tokenizer, batch_size=batch_size)
+            samples = samples_of(harness, "documents", documents)
+            accuracy[unit] = 100 * sum(sample["acc"] for sample in samples) / len(documents)
         loop = (time.perf_counter() - start) * len(every) / len(sampled)
         same = sum(accuracy[unit] == scan.sublayers[unit].accuracy for unit in sampled)
         print(

@@ -1,10 +1,8 @@
 """What a run prints: a line for each job that starts, how far the run is, and what failed.
 
 A plugin on Snakemake's interface for loggers, named by the default profile (`logger: trimllm`). All
-else is in the logs of jobs (logs/) and in `.snakemake/log`. Dry runs look as Snakemake's own do.
+else is in the logs of jobs (logs/) and in `.snakemake/log`.
 """
-
-from __future__ import annotations
 
 import json
 import logging
@@ -23,23 +21,20 @@ from trimllm_paper.plan import PLAN, SECONDS
 
 TAIL = 15  # lines of a failed job's log that are shown
 SILENT, LOOK = 100.0, 5.0  # seconds: without a line; between looks at that
-# In Snakemake's messages that are shown.
-SHOWN = ("Nothing to be done", "has been submitted with")
+SHOWN = ("Nothing to be done", "has been submitted with")  # in Snakemake's messages
 
 
 class LogHandler(LogHandlerBase):
-    """One line for one event, on standard error."""
+    """One line for one event, on standard error; a dry run's as Snakemake prints them."""
 
     writes_to_stream = True
     writes_to_file = has_filter = has_formatter = needs_rulegraph = False
 
     def __post_init__(self) -> None:
         self.started = self.spoke = time.monotonic()
-        self.tenth = self.done = self.total = 0
-        self.messages: dict[int, str] = {}
-        self.running: set[int] = set()
+        self.done = self.total = 0
+        self.running: dict[int, str] = {}  # number of a job -> what it does
         self.finished: set[int] = set()
-        self.closed = threading.Event()
         self.is_plain = self.common_settings.dryrun or self.common_settings.verbose
         if not self.is_plain:
             threading.Thread(target=self._break_silence, daemon=True).start()
@@ -51,73 +46,68 @@ class LogHandler(LogHandlerBase):
             job = {"rule": fields["rule_name"], "wildcards": dict(fields["wildcards"])}
             with open(plan, "a", encoding="utf-8") as lines:
                 lines.write(json.dumps(job) + "\n")
-        if text := self.format(record) if self.is_plain else self._text(record, fields):
-            self._print(text)
-
-    def close(self) -> None:
-        self.closed.set()
-        super().close()
+        self._print(self.format(record) if self.is_plain else self._text(record, fields))
 
     @property
     def stream(self) -> TextIO:
         """Where a run prints."""
         return sys.stdout if self.common_settings.stdout else sys.stderr
 
-    def _print(self, text: str) -> None:
-        self.spoke = time.monotonic()
-        print(text, file=self.stream, flush=True)
+    def _print(self, text: str | None) -> None:
+        if text:
+            self.spoke = time.monotonic()
+            print(text, file=self.stream, flush=True)
 
     def _break_silence(self) -> None:
-        while not self.closed.wait(LOOK):
+        while True:
+            time.sleep(LOOK)
             if self.running and time.monotonic() - self.spoke > SILENT:
-                jobs = "; ".join(self.messages[job] for job in sorted(self.running)[:3])
+                jobs = "; ".join([*self.running.values()][:3])
                 self._print(f"{self._progress()}; running: {jobs}")
 
     def _text(self, record: logging.LogRecord, fields: dict[str, Any]) -> str | None:
         event, message = fields.get("event"), record.getMessage().strip()
-        if event == LogEvent.JOB_INFO:
-            job, text = fields["jobid"], fields.get("rule_msg")
-            self.messages[job] = text or fields["rule_name"]
-            if text:  # targets that only name others have none
-                self.running.add(job)
-                return f"{time.strftime('%H:%M:%S')} {text}"
-        if event == LogEvent.JOB_FINISHED:
-            self.finished.add(fields["job_id"])
-            self.running.discard(fields["job_id"])
-        if event == LogEvent.PROGRESS:
-            self.done, self.total = fields["done"], fields["total"]
-            before, self.tenth = self.tenth, 10 * self.done // max(self.total, 1)
-            return self._progress() if self.tenth != before else None
-        if event == LogEvent.JOB_ERROR:
-            self.running.discard(fields["jobid"])
-            return self._failed(fields)
-        if event == LogEvent.ERROR:  # that a job's process failed is shown with its log
-            return None if "CalledProcessError" in message else one_line(message)
+        if event is None:
+            is_shown = record.levelno >= logging.WARNING or any(part in message for part in SHOWN)
+            return message if is_shown else None
         if event == LogEvent.RUN_INFO:
             self.total = fields["stats"]["total"]
-        if event == LogEvent.GROUP_ERROR:
+        elif event == LogEvent.JOB_INFO:
+            if text := fields.get("rule_msg"):  # targets that only name others have none
+                self.running[fields["jobid"]] = text
+                return f"{time.strftime('%H:%M:%S')} {text}"
+        elif event == LogEvent.JOB_FINISHED:
+            self.finished.add(fields["job_id"])
+            self.running.pop(fields["job_id"], None)
+        elif event == LogEvent.PROGRESS:  # a line at each tenth of the jobs
+            before = 10 * self.done // max(self.total, 1)
+            self.done, self.total = fields["done"], fields["total"]
+            return self._progress() if 10 * self.done // max(self.total, 1) != before else None
+        elif event == LogEvent.JOB_ERROR:
+            return self._failed(fields)
+        elif event == LogEvent.ERROR:  # that a job's process failed is shown with its log
+            return None if "CalledProcessError" in message else one_line(message)
+        elif event == LogEvent.GROUP_ERROR:
             return self.format(record)
-        is_shown = record.levelno >= logging.WARNING or any(part in message for part in SHOWN)
-        return message if event is None and is_shown else None
+        return None
 
     def _progress(self) -> str:
         spent = time.monotonic() - self.started
         whole, done = sum(SECONDS.values()), sum(SECONDS.get(job, 0.0) for job in self.finished)
+        words = f"{spent / 60:.0f} min so far"
         if 0 < self.done == self.total:
             words = f"in {spent / 60:.0f} min"
         elif done:
             left = spent * max(0.0, whole - done) / done / 60
             # Other work on the machine, and jobs unlike those that were measured.
             words = f"{0.8 * left:.0f} to {1.5 * left + 1:.0f} min left at this speed"
-        else:
-            words = f"{spent / 60:.0f} min so far"
         return f"{time.strftime('%H:%M:%S')} {self.done} of {self.total} jobs done, {words}"
 
     def _failed(self, fields: dict[str, Any]) -> str:
         """Which job failed, and the end of its log, unless the job itself has printed its error."""
         # A cluster's account of a job holds its command line: only the first line says what failed.
-        why = str(fields.get("rule_msg") or "").strip().partition("\n")[0]
-        name = self.messages.get(fields["jobid"], fields["rule_name"])
+        why = (fields.get("rule_msg") or "").strip().partition("\n")[0]
+        name = self.running.pop(fields["jobid"], fields["rule_name"])
         lines = [f"failed: {name}" + (f" ({why})" if why else "")]
         for log in (Path(log.split(" ", 1)[0]) for log in fields.get("log") or ()):
             lines.append(f"  log: {log}")

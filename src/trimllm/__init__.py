@@ -10,8 +10,6 @@ that needs only a part of the library starts fast. `import trimllm.auto` registe
 with the auto classes of transformers; `trimllm.load` does so by itself.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 from typing import TYPE_CHECKING, Any
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from trimllm.scanning import scan
     from trimllm.sublayers import Unit, drop, units
     from trimllm.train import Teacher, TrainSettings
-    from trimllm.trimming import Resume, ScanSettings, trim
+    from trimllm.trimming import trim
 
 # A scan multiplies matrices of thousands of shapes, and oneDNN and PyTorch's bridge to it each keep
 # the last 1024 of them: 600 MB, whatever the row budget. Both read these variables once, at the
@@ -31,21 +29,16 @@ if TYPE_CHECKING:
 for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     os.environ.setdefault(_cache, "128")
 
-_MODULES = {
-    "Document": "data",
-    "Resume": "trimming",
-    "ScanSettings": "trimming",
-    "Teacher": "train",
-    "TrainSettings": "train",
-    "Unit": "sublayers",
-    "drop": "sublayers",
-    "export": "exporting.run",
-    "load": "checkpoint",
-    "save": "checkpoint",
-    "scan": "scanning",
-    "trim": "trimming",
-    "units": "sublayers",
+_NAMES = {
+    "checkpoint": ["load", "save"],
+    "data": ["Document"],
+    "exporting.run": ["export"],
+    "scanning": ["scan"],
+    "sublayers": ["Unit", "drop", "units"],
+    "train": ["Teacher", "TrainSettings"],
+    "trimming": ["trim"],
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = list(_MODULES)
 
 

@@ -1,7 +1,5 @@
 """What to drop, and which blocks to train (paper, sections 3.3 and 3.4)."""
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Callable, Collection, Sequence
@@ -52,13 +50,8 @@ def register(name: str, criterion: Criterion) -> None:
 
 
 def criterion(name: str, free: bool) -> Criterion:
-    """A criterion by its name, or by `package.module:name`, which is imported now.
-
-    Args:
-        free: whether the calibration documents have free answers, not choices.
-
-    Raises:
-        UserError: there is no such criterion, or it is for documents of the other kind.
+    """A criterion by its name, or by `package.module:name`, which is imported now. `UserError` if
+    there is none, or if it does not fit the calibration documents, which are `free` answers or not.
     """
     key = imported(name) if ":" in name else _CRITERIA.get(name)
     if not callable(key):
@@ -84,14 +77,10 @@ class Selection:
 
 
 def choose(scan: Scan, name: str, count: int) -> Selection:
-    """The `count` sublayers to drop after a scan, by a criterion."""
+    """The `count` sublayers to drop after a scan, by a criterion; at least one stays."""
     key = criterion(name, scan.free)
     scores = {unit: key(scan, unit) for unit in scan.scored}
     ranked = sorted(scores, key=scores.__getitem__)  # stable, and sublayers are in order
-    if not 0 < count < len(ranked):
-        raise UserError(
-            f"cannot drop {count} of {len(ranked)} sublayers; drop and keep at least one"
-        )
     last = scores[ranked[count - 1]][0]
     ties = sum(score[0] == last for score in scores.values())
     return Selection(tuple(ranked[:count]), ties, scores[ranked[count]][0] - last)

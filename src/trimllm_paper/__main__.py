@@ -1,7 +1,5 @@
 """Commands around a run: `trimllm COMMAND --help` describes each."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import os
@@ -14,9 +12,12 @@ from typing import Any
 from trimllm.base.errors import UserError
 from trimllm.exporting.formats import VARIANTS
 
+MODULES = {"serve": "export", "seeds": "plan", "unpack": "reference", "verify": "reference"}
+
 
 def parser() -> argparse.ArgumentParser:
-    """The commands and their options; each is a module of `commands` with a function `run`."""
+    """The commands and their options; each is a module of `commands` with a function `run`, or a
+    function of the module in `MODULES`."""
     whole = argparse.ArgumentParser(prog="trimllm", description=__doc__)
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -46,11 +47,6 @@ def parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=8080)
     add("--threads", type=int, help="default: every core")
     add("--context", type=int, default=2048, help="tokens; default: 2048")
-    _add_commands_on_results(command)
-    return whole
-
-
-def _add_commands_on_results(command: Callable[[str, str], Callable[..., Any]]) -> None:
     files: dict[str, Any] = {"dest": "configfiles", "nargs": "+", "type": Path, "default": []}
     files["help"] = "as Snakemake's; default: config/config.yaml"
     add = command("plan", "what targets would take: jobs, hours, disk and wall-clock time")
@@ -80,6 +76,7 @@ def _add_commands_on_results(command: Callable[[str, str], Callable[..., Any]]) 
     add = command("unpack", "write the records of a kept run as the files that they were")
     add("reference", type=Path, help="folder of the kept run")
     add("results", type=Path, help="folder of results; files there stay")
+    return whole
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -92,7 +89,8 @@ def main(words: Sequence[str] | None = None) -> int:
         parser().error(f"unknown: {' '.join(rest)}")
     name = arguments.pop("command").replace("-", "_")
     try:
-        status = importlib.import_module(f"trimllm_paper.commands.{name}").run(**arguments)
+        module = importlib.import_module(f"trimllm_paper.commands.{MODULES.get(name, name)}")
+        status = getattr(module, name if name in MODULES else "run")(**arguments)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # the reader has read enough; at exit Python writes what is left

@@ -4,9 +4,7 @@ Rules pass it to their scripts as plain data (`model_dump(mode="json")`), so tha
 what changed; `Context.model_validate(plain)` makes it again.
 """
 
-from __future__ import annotations
-
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel
 
@@ -17,7 +15,6 @@ from trimllm_paper.recipe import variant_name
 
 STAND_IN_FOR = "llama-7b"  # the paper's model that a stand-in is shown beside
 OPT = "opt"  # family with a table of its own; all others stand in the main tables
-TIMED_DOMAIN = "sciq"  # whose training the paper times
 FULL, BY_LORA = "Full-FT", "LoRA-FT"  # labels of full fine-tuning, of adapters in its place
 
 
@@ -57,23 +54,19 @@ class Context(BaseModel, frozen=True, extra="forbid"):
     engines: sections.EnginesSection = sections.EnginesSection()
 
     @classmethod
-    def of(cls, config: Config, model: str | None = None) -> Context:
+    def of(cls, config: Config, model: str | None = None) -> Self:
         """What a configuration shows; with `model` in the figures and claims of one."""
-
-        def domains(specs: dict[str, Any]) -> tuple[Domain, ...]:
-            return tuple(
-                Domain(name=name, label=one.label, tasks=tuple(one.tests), stand_in=one.stand_in)
-                for name, one in specs.items()
-            )
-
-        fields = Model.model_fields.keys() - {"name"}
+        every = [
+            Domain(name=name, label=one.label, tasks=tuple(one.tests), stand_in=one.stand_in)
+            for name, one in config.tested.items()
+        ]
         shown: dict[str, Any] = {
             "models": [
-                Model(name=name, **{field: getattr(one, field) for field in fields})
+                Model(name=name, units=one.units, **one.model_dump())
                 for name, one in config.models.items()
                 if model in (None, name)
             ],
-            "domains": domains(config.domain_specs),
+            "domains": [one for one in every if one.name in config.domains],
             "chains": config.trim.recipes,
             "patterns": [*config.throughput.patterns],
             "lora": config.finetune.lora is not None,
@@ -82,8 +75,8 @@ class Context(BaseModel, frozen=True, extra="forbid"):
             return cls(**shown, recipes={name: config.recipes[name] for name in shown["chains"]})
         names = ("recipes", "trim", "compress", "tables", "throughput", "engines")
         shown |= {name: getattr(config, name) for name in names}
-        near = {name: one for name, one in config.tested.items() if name not in config.domains}
-        return cls(**shown, tested=domains(near))
+        shown["tested"] = [one for one in every if one.name not in config.domains]
+        return cls(**shown)
 
     def named(self, text: str) -> str:
         """A text on what was measured; adapters in place of full fine-tuning have their label."""
@@ -126,9 +119,9 @@ class Context(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def timed(self) -> Domain:
-        """The domain whose training is timed: the paper's, or the first one."""
+        """The domain whose training is timed: SciQ, as in the paper, or the first one."""
         domains = self.trained("compared")
-        return next((domain for domain in domains if domain.name == TIMED_DOMAIN), domains[0])
+        return next((domain for domain in domains if domain.name == "sciq"), domains[0])
 
     def variant(self, criterion: str, ratio: float) -> str:
         """Name of the chain that differs from the main one by criterion or ratio."""

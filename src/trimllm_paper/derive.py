@@ -3,15 +3,14 @@
 Tables, figures and claims take their numbers from here and from the frames, never from files.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import lru_cache
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
+from more_itertools import flatten, map_reduce
 
 from trimllm_paper import published
 from trimllm_paper.frames import Frame, rows, where
@@ -26,33 +25,22 @@ from trimllm_paper.recipe import FULL, FULL_FT
 
 PAPER_UNITS = published.UNITS["llama-7b"]
 
-# ---- accuracy ------------------------------------------------------------------------------------
-
 
 class Accuracy:
-    """One recipe on one column: the documents of all its tasks, under every seed.
+    """One recipe on one column: the documents of all its `tasks` (rows of `Frame.evaluations`, seed
+    after seed), under every seed.
 
-    Attributes:
-        tasks: rows of `Frame.evaluations`, seed after seed; `sources`: their files.
-        answers, by_seed: by seed the scores of all documents, and the accuracy (%).
-        questions: tasks and hashes of their documents, which every seed has answered.
-        n, documents: answers, and documents.
-        percent, ci95, deviation: accuracy (of free answers, F1 of words), its 95% interval, its
-            standard deviation over seeds (None: one seed).
-        chance, answer_loss: accuracy of guessing, nats a token of right answers (None: unknown).
-        free: of free answers, their exact match, F1, ROUGE-L (%) and perplexity.
-        bytes_percent, megabytes, kept_percent: size of the checkpoint, mean over seeds.
+    `percent` is the accuracy (of free answers, F1 of words), `ci95` its 95% interval, `deviation`
+    its standard deviation over seeds (None: one seed), `chance` that of guessing, `at_chance`
+    whether the interval reaches that; `answer_loss` the nats a token of right answers (None:
+    unknown); `n` counts answers, `documents` documents.
     """
 
     def __init__(self, tasks: Sequence[Any], spread: Spread | None = None) -> None:
         self.tasks, self.spread = tuple(tasks), spread
         self.sources = tuple(task.source for task in tasks)
-        seeds: dict[int, list[Any]] = {}
-        for task in tasks:
-            seeds.setdefault(task.seed, []).append(task)
-        self.answers = {
-            seed: [score for task in own for score in task.scores] for seed, own in seeds.items()
-        }
+        seeds = map_reduce(tasks, lambda task: task.seed)
+        self.answers = {k: [*flatten(task.scores for task in own)] for k, own in seeds.items()}
         self.questions = [(one.task, one.documents) for one in seeds[tasks[0].seed]]
         answers = [*self.answers.values()]
         self.n, self.documents = sum(map(len, answers)), len(answers[0])
@@ -61,18 +49,14 @@ class Accuracy:
         self.by_seed = {seed: 100 * fmean(one) for seed, one in self.answers.items()}
         self.deviation = stdev(self.by_seed.values()) if len(seeds) > 1 else None
         self.chance, self.answer_loss = self._mean("chance"), self._mean("answer_loss")
+        self.at_chance = self.chance is not None and self.ci95[0] <= self.chance
         free = {name: self._mean(name) for name in ("exact_match", "token_f1", "rouge_l")}
         free["perplexity"] = math.exp(min(self.answer_loss or 0.0, 700.0))
         self.free = free if free["token_f1"] is not None else {}
-        checkpoints = [own[0] for own in seeds.values()]
+        checkpoints = [own[0] for own in seeds.values()]  # sizes are means over seeds
         self.bytes_percent = fmean(one.bytes_percent for one in checkpoints)
         self.megabytes = fmean(one.bytes / 1e6 for one in checkpoints)
         self.kept_percent = fmean(one.kept_percent for one in checkpoints)
-
-    @property
-    def at_chance(self) -> bool:
-        """Whether the interval reaches chance."""
-        return self.chance is not None and self.ci95[0] <= self.chance
 
     def _mean(self, field: str) -> float | None:
         """Mean of a field of the tasks, weighted by documents; None if a task lacks it."""
@@ -81,13 +65,13 @@ class Accuracy:
             return None
         return sum(t.n * value for t, value in zip(self.tasks, values, strict=True)) / self.n
 
-    def share_of(self, full: Accuracy, above: float | None = 0.0) -> float | None:
+    def share_of(self, full: Self, above: float | None = 0.0) -> float | None:
         """Percent of another accuracy, both above a level; None where that has nothing above it."""
         if above is None or full.percent <= above:
             return None
         return 100 * (self.percent - above) / (full.percent - above)
 
-    def minus(self, other: Accuracy, share: float = 1.0) -> Difference:
+    def minus(self, other: Self, share: float = 1.0) -> Difference:
         """Own minus `share` times other accuracy: paired by document over the seeds that both have
         (else in the order of their seeds), unpaired for other documents."""
         if self.questions != other.questions:
@@ -105,20 +89,22 @@ class Accuracy:
         mine, theirs = zip(*pairs, strict=True)
         return paired_difference(mine, theirs, share, spread)
 
-    def facts(self, base: Accuracy | None, full: Accuracy | None) -> dict[str, Any]:
-        """Recipe, tasks, seeds, code, chance, and how it compares with Pretrained and Full-FT."""
+    def facts(self, base: Self | None, full: Self | None, most: Self | None) -> dict[str, Any]:
+        """Recipe, tasks, seeds, code, chance, and how it compares with Pretrained, Full-FT and
+        Full-FT (choices)."""
         first = self.tasks[0]
-        commits = (str((task.provenance or {}).get("git_commit") or "") for task in self.tasks)
+        commits = (str(task.provenance.get("git_commit") or "")[:12] for task in self.tasks)
         facts: dict[str, Any] = {
             "recipe": first.recipe,
             "trained_on": first.domain,
             "tasks": ";".join(task for task, _ in self.questions),
             "seeds": ";".join(map(str, self.by_seed)),
             "by_seed": ";".join(f"{one:.2f}" for one in self.by_seed.values()),
-            "code": ";".join(dict.fromkeys(one[:12] for one in commits if one)),
+            "code": ";".join(filter(None, dict.fromkeys(commits))),
             "chance": self.chance,
             "share_of_full_ft": full and self.share_of(full),
             "share_above_chance": full and self.share_of(full, self.chance),
+            "share_of_full_ft_choices": most and self.share_of(most),
             "answer_loss": self.answer_loss,
             **self.free,
         }
@@ -134,28 +120,24 @@ def seed_variances(frame: Frame) -> dict[tuple[str, str], Spread]:
     """(model, recipe's name or base) -> variance of an accuracy between seeds, pooled over the
     domains and checkpoints of the frame whose seeds have the same tasks."""
     table = frame.evaluations
-    table = table.assign(
-        recipe_name=table["name"].fillna(table.base), scored=table.n * table.accuracy / 100
-    )
-    cell = ["model", "recipe_name", "domain", "recipe", "tested"]
-    seeds = table.groupby([*cell, "seed"])[["n", "scored"]].sum().eval("accuracy = scored / n")
-    cells = seeds.groupby(cell).agg({"accuracy": ["var", "size"], "n": "nunique"})
-    cells.columns = ["variance", "seeds", "lengths"]
-    cells = cells.query("seeds > 1 and lengths == 1").eval("dof = seeds - 1")
-    cells = cells.eval("squares = variance * dof")
-    pooled = cells.groupby(cell[:2])[["squares", "dof"]].sum()
+    scored, named = table.n * table.accuracy / 100, table["name"].fillna(table.base)
+    cell = ["model", "named", "domain", "recipe", "tested"]
+    groups = table.assign(named=named, scored=scored).groupby([*cell, "seed"])[["n", "scored"]]
+    cells = groups.sum().eval("accuracy = scored / n").groupby(cell)
+    cells = cells.agg(variance=("accuracy", "var"), dof=("n", "size"), lengths=("n", "nunique"))
+    cells = cells.eval("dof = dof - 1").query("dof > 0 and lengths == 1")
+    pooled = cells.eval("squares = variance * dof").groupby(cell[:2])[["squares", "dof"]].sum()
     return {key: Spread(one.squares / one.dof, one.dof) for key, one in pooled.iterrows()}
 
 
 def accuracy(
-    frame: Frame, model: str, domain: str, recipe: str, tasks: Sequence[str] | None = None
+    frame: Frame, model: str, domain: str, recipe: str, tasks: Sequence[str]
 ) -> Accuracy | None:
-    """A recipe's accuracy over all seeds that have every task, or None; `tasks` None: all tasks."""
-    every = frame.by_recipe.get((model, domain, recipe), ())
-    cells = {(row.task, row.seed): row for row in every}
-    names = sorted({task for task, _ in cells}) if tasks is None else tasks
-    seeds = sorted({seed for _, seed in cells if all((task, seed) in cells for task in names)})
-    column = [cells[task, seed] for seed in seeds for task in names]
+    """A recipe's accuracy over all seeds that have every task, or None."""
+    every = where(frame.evaluations, model=model, domain=domain, recipe=recipe)
+    cells = {(row.task, row.seed): row for row in rows(every)}
+    seeds = sorted({seed for _, seed in cells if all((task, seed) in cells for task in tasks)})
+    column = [cells[task, seed] for seed in seeds for task in tasks]
     if not column:
         return None
     spread = seed_variances(frame).get((model, column[0].name or column[0].base))
@@ -163,27 +145,18 @@ def accuracy(
 
 
 def checkpoints(
-    frame: Frame,
-    model: str,
-    domain: str,
-    name: str,
-    tasks: Sequence[str] | None = None,
-    compressor: str | None = None,
+    frame: Frame, model: str, domain: str, name: str, tasks: Sequence[str]
 ) -> list[Accuracy]:
-    """Every evaluated checkpoint of a chain, fewest drops first; with `compressor` those that were
-    compressed by it."""
-    chain = {"model": model, "domain": domain, "name": name, "compressor": compressor}
+    """Every evaluated checkpoint of a chain, fewest drops first."""
+    chain = {"model": model, "domain": domain, "name": name, "compressor": None}
     recipes = where(frame.evaluations, **chain).sort_values("dropped").recipe.unique()
     columns = [accuracy(frame, model, domain, recipe, tasks) for recipe in recipes]
     return [column for column in columns if column]
 
 
 def near(table: pd.DataFrame, kept_percent: float) -> pd.DataFrame:
-    """The rows (evaluations, timings) that stand for a kept fraction, the nearest first.
-
-    Kept fractions of N sublayers lie 100 / N percent apart: less than that away is near (40% of 64
-    are 25.6, so 26), of two equally near ones the larger comes first.
-    """
+    """The rows (evaluations, timings) that stand for a kept fraction, the nearest first: less than
+    100 / N percent away (40% of 64 are 25.6, so 26), of two equally near ones the larger first."""
     away = (table.kept_percent - kept_percent).abs()
     close = table.assign(away=away)[away < 100 / table.units_total - 1e-9]
     order = close.sort_values(["away", "kept_percent", "recipe"], ascending=[True, False, True])
@@ -193,23 +166,24 @@ def near(table: pd.DataFrame, kept_percent: float) -> pd.DataFrame:
 def nearest(frame: Frame, model: str, domain: str, name: str, kept_percent: float) -> str | None:
     """Recipe of a chain's evaluated checkpoint that stands for a kept fraction, or None."""
     chain = {"model": model, "domain": domain, "name": name, "compressor": None}
-    close = near(where(frame.evaluations, **chain).drop_duplicates("recipe"), kept_percent)
-    return None if close.empty else close.recipe.iloc[0]
+    close = near(where(frame.evaluations, **chain), kept_percent)
+    return next(iter(close.recipe), None)
 
 
 def held_back_shares(frame: Frame, model: str, domain: str, name: str) -> dict[int, float]:
-    """Sublayers dropped -> held-back accuracy of a chain's state over Full-FT's, means over seeds;
-    empty if it was not recorded. A state is what an epoch ends with, before annealing."""
+    """Sublayers dropped -> held-back accuracy of a chain's checkpoints over Full-FT's, means over
+    seeds; empty if it was not recorded. What was not annealed counts as its epoch left it."""
     place = {"model": model, "domain": domain}
     states = where(frame.epochs, **place, name=name)
     full = where(frame.trainings, **place, recipe=FULL_FT, kept=True)
     if states.held_back.isna().any() or full.held_back.isna().any() or not full.held_back.sum():
         return {}
-    shares = states.groupby("dropped").held_back.mean() / full.held_back.mean()
+    annealed = where(frame.trainings, **place, name=name, kept=True)
+    shares = annealed.groupby("dropped").held_back.mean()
+    shares = shares.combine_first(states.groupby("dropped").held_back.mean())
+    shares /= full.held_back.mean()
     return {dropped: float(share) for dropped, share in shares.items()}
 
-
-# ---- throughput ----------------------------------------------------------------------------------
 
 Ratio = tuple[float, float, float]
 """A ratio and the ends of its 95% interval; NaN where one round has none."""
@@ -235,18 +209,13 @@ def speedup(timing: Any) -> Ratio:
 
 
 def over(timing: Any, other: Any) -> Ratio:
-    """How many times as fast one is as the other, each measured in turn with the full model.
-
-    On the log scale the distances to the ends are added in squares.
-    """
+    """How many times as fast one is as the other, each measured in turn with the full model. On the
+    log scale the distances to the ends are added in squares."""
     (own, low, high), (theirs, their_low, their_high) = speedup(timing), speedup(other)
     ratio = own / theirs
     down = math.hypot(math.log(own / low), math.log(their_high / theirs))
     up = math.hypot(math.log(high / own), math.log(theirs / their_low))
     return ratio, ratio * math.exp(-down), ratio * math.exp(up)
-
-
-# ---- what a chain dropped ------------------------------------------------------------------------
 
 
 Chain = list[Any]
@@ -266,13 +235,9 @@ def dropped(chain: Chain, at_most: int | None = None) -> list[tuple[int, str]]:
     return [unit for epoch in chain if epoch.dropped <= most for unit in epoch.units_dropped]
 
 
-# ---- training time -------------------------------------------------------------------------------
-
-
 def progressive(units: int, dropped: int, step: int) -> float:
-    """Epochs of full fine-tuning that cost as much as dropping `dropped` of N = `units` sublayers.
-
-    An epoch trains what is left; `step` = d sublayers are dropped after each (section A.5):
+    """Epochs of full fine-tuning that cost as much as dropping `dropped` of N = `units` sublayers:
+    an epoch trains what is left, after each `step` = d sublayers are dropped (section A.5).
 
         cost(n_d) = sum_{i=0}^{n_d/d - 1} (N - d i) / N        Eq. 5: d = 1, Eq. 6: d = 2
 
@@ -282,31 +247,29 @@ def progressive(units: int, dropped: int, step: int) -> float:
 
 
 def training_time(frame: Frame, model: str, domain: str, what: str, epochs: int) -> pd.DataFrame:
-    """Time of the first `epochs` epochs of fine-tuning (`what`: its recipe) or of a chain (its
-    name), a row for each seed (index: results folder).
+    """Time of the first `epochs` epochs of fine-tuning (`what`: its recipe; of fewer epochs their
+    mean stands for the rest) or of a chain (its name; of fewer epochs none), a row for each seed.
 
     Columns: `minutes` of training, seconds a token times the mean tokens of a pass of Full-FT, so
     that epochs of different length compare; `share` and `scans`, that and the scans' time in
-    percent of Full-FT's (NaN without it); `measured` epochs; their `sources`. Fine-tuning of fewer
-    epochs is extended by their mean; a chain, whose epochs get shorter, is left out.
+    percent of Full-FT's (NaN without it); `measured` epochs; their `sources`.
     """
     place = {"model": model, "domain": domain}
     full = where(frame.trainings, **place, recipe=FULL_FT)
     runs = where(frame.trainings, **place, recipe=what)
-    is_chain = runs.empty
     runs = runs.assign(seconds_train=runs.seconds, seconds_scan=0.0)
-    if is_chain:
+    if is_chain := runs.empty:
         runs = where(frame.epochs, **place, name=what)
     times = {}
-    for results, run in runs.groupby("results", sort=False):
-        seconds, first = run.seconds_train, run.iloc[:epochs]
+    for results, every in runs.groupby("results", sort=False):
+        run, sources = every.iloc[:epochs], tuple(dict.fromkeys(every.source))
+        seconds, scale = run.seconds_train, epochs / len(run) / 60
         if len(full):
             reference = where(full, results=full.results.iloc[0]).tokens.mean()
             seconds = (seconds / run.tokens * reference).where(run.tokens > 0, 0.0)
-        if len(run) >= epochs or not is_chain:
-            scale = epochs / len(first) / 60
-            minutes = scale * seconds.iloc[:epochs].sum(), scale * first.seconds_scan.sum()
-            times[results] = (*map(float, minutes), len(first), tuple(dict.fromkeys(run.source)))
+        if len(run) == epochs or not is_chain:
+            minutes = scale * float(seconds.sum()), scale * float(run.seconds_scan.sum())
+            times[results] = (*minutes, len(run), sources)
     columns = ["minutes", "scans", "measured", "sources"]
     table = pd.DataFrame.from_dict(times, orient="index", columns=columns)
     whole = table if what == FULL_FT else training_time(frame, model, domain, FULL_FT, epochs)

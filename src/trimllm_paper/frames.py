@@ -17,13 +17,10 @@ trim_ours/drop_42 400     58.25          18
 A missing value is None: the criterion of `full_ft`, a speedup's interval of the full model itself.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
@@ -100,35 +97,18 @@ class Frame:
         trainings: Files = (),
         throughput: Files = (),
         engines: Files = (),
-    ) -> Frame:
-        """The results in some files.
-
-        Raises `UserError` for a file that is not what it should be (see `records`), and for two
-        that measured the same.
-        """
-        return cls(
-            _table("evaluations", evaluations, _evaluation),
-            _table("epochs", epochs, _epoch),
-            _table("trainings", trainings, _passes),
-            _table("timings", throughput, _timing),
-            _table("engines", engines, _in_engine),
-        )
-
-    @cached_property
-    def by_recipe(self) -> dict[tuple[str, str, str], list[Any]]:
-        """(model, domain, recipe) -> its evaluations as named tuples, in order of their files."""
-        groups = self.evaluations.groupby(["model", "domain", "recipe"], sort=False)
-        return {key: rows(group) for key, group in groups}
+    ) -> Self:
+        """The results in some files. Raises `UserError` for a file that is not what it should be
+        (see `records`), and for two that measured the same."""
+        files = (evaluations, epochs, trainings, throughput, engines)
+        readers = (_evaluation, _epoch, _passes, _timing, _in_engine)
+        return cls(*map(_table, COLUMNS, files, readers))
 
 
 def frame(results: str | Path = "results", replicates: Sequence[str | Path] = ()) -> Frame:
-    """All results of a folder; with accuracies, epochs and trainings of runs of other seeds.
-
-    Args:
-        replicates: folders of the same results under other seeds.
-
-    Raises `UserError` as `Frame.of` does, and for a folder that does not exist.
-    """
+    """All results of a folder; with accuracies, epochs and trainings of the same results under
+    other seeds, in the folders `replicates`. Raises `UserError` as `Frame.of` does, and for a
+    folder that does not exist."""
     folders = [results, *replicates]
     for folder in folders:
         if not kept_runs.is_folder(folder):
@@ -160,15 +140,14 @@ def rows(table: pd.DataFrame) -> list[Any]:
 
 def tier_note(paths: Files) -> str:
     """Whether the numbers of some files were measured here or kept from an earlier run."""
-    folders = {folder for path in paths for folder in list(Path(path).parents)[:-1]}
-    kept = sorted(filter(kept_runs.is_kept, folders))
-    measured = any(not any(one in Path(path).parents for one in kept) for path in paths)
-    if kept and measured:
+    runs = {next(filter(kept_runs.is_kept, Path(path).parents), None) for path in paths}
+    kept = sorted(filter(None, runs))
+    if kept and None in runs:
         return "Mixed: some numbers measured here, some kept results"
     if kept:
         names = ", ".join("/".join(folder.parts[-2:]) for folder in kept)
         return f"Reference: kept results of an earlier run ({names}), not measured here"
-    return "Measured here" if measured else "Nothing measured"
+    return "Measured here" if runs else "Nothing measured"
 
 
 # ---- rows of each kind of record -----------------------------------------------------------------
@@ -180,13 +159,12 @@ def _table(name: str, files: Files, rows_of: Callable[[Path], Iterator[Row]]) ->
         for path in sorted(map(Path, files))
         for row in rows_of(path)
     ]
-    columns = {}
-    for column in [*COLUMNS[name].split(), "provenance", "source"]:
-        values = [row.get(column) for row in content]
-        # An object column keeps None, which pandas would turn into NaN.
-        plain = bool(content) and all(isinstance(value, int | float | str) for value in values)
-        columns[column] = pd.Series(values, dtype=None if plain else object)
-    table = pd.DataFrame(columns)
+    columns = [*COLUMNS[name].split(), "provenance", "source"]
+    table = pd.DataFrame(content, columns=columns, dtype=object)
+    table = table.where(table.notna(), None)
+    # A column of objects keeps None, which a column of numbers would turn into NaN.
+    whole = table.columns[table.notna().all()]
+    table[whole] = table[whole].infer_objects()
     same = table[table.duplicated(key := [k for k in SAME if k in columns], keep=False)]
     if len(same):
         first, second = same.sort_values(key).source.iloc[:2]
@@ -203,7 +181,7 @@ def _facts(record: OfRecipe, path: Path) -> Row:
 
 def _parts(recipe: str) -> Row:
     parsed = Recipe.parse(recipe)
-    return {key: getattr(parsed, key) for key in ("base", "name", "dropped", "compressor")}
+    return vars(parsed) | {"dropped": parsed.dropped}
 
 
 def _evaluation(path: Path) -> Iterator[Row]:
@@ -211,12 +189,11 @@ def _evaluation(path: Path) -> Iterator[Row]:
     free, right = row.get("answers") or {}, row["correct"]
     scores = free["by_document"]["token_f1"] if free else right
     yield {
-        **row,
+        **(row | free),
         **{"right": sum(right), "accuracy": 100 * sum(scores) / row["n"], "scores": tuple(scores)},
         "documents": row["document_hashes_sha256"],
         "kept_percent": 100 * row["units_kept"] / row["units_total"],
         "bytes_percent": 100 * row["bytes"] / row["bytes_full"],
-        **{key: free.get(key) for key in ("exact_match", "token_f1", "rouge_l", "perplexity")},
     }
 
 
@@ -241,8 +218,7 @@ def _epoch(path: Path) -> Iterator[Row]:
     row = _facts(Epoch.read(path), path)
     held_back = row["held_back"] or {}
     yield {
-        **row,
-        **row["training"],
+        **(row | row["training"]),
         **{f"seconds_{part}": time for part, time in row["seconds"].items()},
         "units_dropped": tuple(map(tuple, row["units_dropped"])),
         "held_back": held_back.get("accuracy"),
@@ -251,15 +227,9 @@ def _epoch(path: Path) -> Iterator[Row]:
     }
 
 
-def _interval(name: str, rounds: Row | None) -> Row:
-    """Median and 95% interval of rounds."""
-    rounds = rounds or {"median": 1.0}  # of the full model over itself
-    ends = {f"{name}_{end}": rounds.get(end) for end in ("low", "high")}
-    return {name: rounds["median"], **ends}
-
-
 def _speeds(content: Row) -> Row:
-    """Speeds and sizes of a measurement, and which share of the predicted speedup was reached."""
+    """Sizes and speeds of a measurement (median and 95% interval of rounds), and which share of the
+    predicted speedups was reached."""
     own, full = content["bytes"], content.get("baseline", content)["bytes"]
     row = {
         "content": content,
@@ -267,10 +237,19 @@ def _speeds(content: Row) -> Row:
         "bytes_percent": 100 * own["total"] / full["total"],
         "unit_bytes_percent": 100 * own["units"] / full["units"],
     }
-    for key in ("decode", "prefill"):
-        row |= _interval(key, content[f"{key}_tokens_per_second"])
-    for key in ("speedup", "prefill_speedup"):
-        row |= _interval(key, content.get(key))
+    # The full model is as fast as itself. A model may not have been compiled, or could not be.
+    itself, compiled = {"median": 1.0}, content.get("compiled") or {}
+    decode = compiled.get("decode_tokens_per_second")
+    for name, rounds in {
+        "decode": content["decode_tokens_per_second"],
+        "prefill": content["prefill_tokens_per_second"],
+        "speedup": content.get("speedup", itself),
+        "prefill_speedup": content.get("prefill_speedup", itself),
+        "compiled": decode or {"median": None},
+        "compiled_speedup": compiled.get("speedup", itself) if decode else {"median": None},
+    }.items():
+        row |= {f"{name}_{end}": rounds.get(end) for end in ("low", "high")}
+        row[name] = rounds["median"]
     for part, name in (("decode", "speedup"), ("prefill", "prefill_speedup")):
         share = share_of_predicted(content, name)
         row[f"share_{part}"] = None if share is None else 100 * share
@@ -279,18 +258,15 @@ def _speeds(content: Row) -> Row:
 
 def _timing(path: Path) -> Iterator[Row]:
     record = Throughput.read(path)
-    content = record.model_dump(mode="json")
-    row = _facts(record, path) | _speeds(content)
-    # Nothing where it was not compiled, or could not be.
-    compiled = content.get("compiled") or {}
-    decode = compiled.get("decode_tokens_per_second")
-    row |= _interval("compiled", decode or {"median": None})
-    row |= _interval("compiled_speedup", compiled.get("speedup") if decode else {"median": None})
-    row["mem"] = row["bytes_percent" if row["compressor"] else "kept_percent"]
-    row["share_of_copy"] *= 100
-    row["share_of_matrix"] = 100 * row["share_of_matrix"] if "share_of_matrix" in row else None
-    row["in_turn"] = "baseline" not in content or content.get("interleaved", True)
-    yield row | {"peak_megabytes": row["peak_memory_bytes"] / 1e6}
+    row = _facts(record, path) | _speeds(record.model_dump(mode="json"))
+    yield {
+        **row,
+        "mem": row["bytes_percent" if row["compressor"] else "kept_percent"],
+        "share_of_copy": 100 * row["share_of_copy"],
+        "share_of_matrix": 100 * row["share_of_matrix"] if "share_of_matrix" in row else None,
+        "in_turn": "baseline" not in row or row.get("interleaved", True),
+        "peak_megabytes": row["peak_memory_bytes"] / 1e6,
+    }
 
 
 def _in_engine(path: Path) -> Iterator[Row]:
@@ -299,9 +275,7 @@ def _in_engine(path: Path) -> Iterator[Row]:
         content = engine | one
         facts = [one["version"], one["precision"], engine["device"]]
         yield {
-            **content,
-            **_speeds(content),
-            **_parts(one["recipe"]),
+            **(content | _speeds(content) | _parts(one["recipe"])),
             **{"in_turn": True, "compressor": None},
             "weights_megabytes": one["bytes"]["total"] / 1e6,
             "parity": (one["proof"] or {}).get("mean_difference"),

@@ -1,10 +1,4 @@
-"""GPUs: what each kind has, which are here, and which a job may use.
-
-`compute.gpu` names the kind; otherwise the driver of this machine is asked; without either, plans
-assume the paper's A100.
-"""
-
-from __future__ import annotations
+"""GPUs: what each kind has, which are here, and which a job may use."""
 
 import fcntl
 import os
@@ -42,8 +36,7 @@ KINDS = {
     "RTX-4090-24GB": Kind("RTX 4090$", 24, 165e12, 1008e9),
 }
 ASSUMED = "A100-SXM4-80GB"
-LOCKS = Path(tempfile.gettempdir(), f"trimllm-gpus-{os.getuid()}")
-"""Folder of the locks of GPUs that local jobs have."""
+LOCKS = Path(tempfile.gettempdir(), f"trimllm-gpus-{os.getuid()}")  # of GPUs that jobs have
 _claimed: list[IO[str]] = []  # open, and so locked, as long as this process lives
 
 
@@ -64,7 +57,8 @@ def here() -> tuple[tuple[str, float], ...]:
 
 
 def kind_of(config: Any) -> tuple[str, Kind]:
-    """Name and data of the GPUs that a configuration's jobs run on."""
+    """Name and data of the GPUs of a configuration's jobs: `compute.gpu`, or those here by their
+    driver, or without either the paper's A100."""
     named = config.compute.gpu
     if named is None and here():
         name, gib = min(here(), key=lambda gpu: gpu[1])
@@ -86,10 +80,9 @@ def uses_gpu(config: Any) -> bool:
 
 def visible() -> list[str]:
     """Indices (or names) of the GPUs that this process may use."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is None:
-        return [str(index) for index in range(gpus_present())]
-    return [name.strip() for name in named.split(",") if name.strip()]
+    every = ",".join(map(str, range(gpus_present())))
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", every).split(",")
+    return [name.strip() for name in names if name.strip()]
 
 
 def take(count: int) -> None:
@@ -108,18 +101,14 @@ def require_torch() -> None:
         torch.zeros(1, device="cuda") + 1
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(
-            f"torch {torch.__version__} cannot use this machine's GPU ({reason}); install another "
-            "build of torch (docs/reproduce.md) or set compute.device to cpu"
-        ) from None
+        remedy = "install another build of torch (docs/reproduce.md) or set compute.device to cpu"
+        problem = f"torch {torch.__version__} cannot use this machine's GPU ({reason})"
+        raise UserError(f"{problem}; {remedy}") from None
 
 
 def claim(count: int, folder: Path = LOCKS, wait: float = 1.0) -> list[str]:
-    """Take GPUs of this machine that no other job has, as CUDA_VISIBLE_DEVICES.
-
-    Snakemake counts the GPUs of local jobs and does not say which: a locked file marks each that is
-    taken, until this process ends.
-    """
+    """Take GPUs here that no other job has, as CUDA_VISIBLE_DEVICES. Snakemake counts the GPUs of
+    local jobs and does not say which: a locked file marks each, until this process ends."""
     names = visible()
     if count > len(names):
         raise UserError(f"this job needs {count} GPUs, and {len(names)} are visible here")

@@ -8,14 +8,10 @@ n documents and S seeds, with mean squares of documents, seeds and residual,
 
 and the half-width is sqrt(z² A + t² B). Three seeds alone give t = 4.3, so `Spread` pools the seed
 variance of several cells (`derive.seed_variances`), which brings t to about 2. With one seed and no
-pooled variance, the interval covers documents alone.
-
-Sources: adding squared half-widths, Newcombe (1998), method 10; one quantile for each component,
-Graybill and Wang, JASA 75 (1980). `tests/trimllm_paper/test_intervals.py` simulates the coverage.
+pooled variance, the interval covers documents alone. Sources: adding squared half-widths, Newcombe
+(1998), method 10; one quantile for each component, Graybill and Wang, JASA 75 (1980).
 Accuracies and differences are in percent, answers and variances are fractions.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -46,10 +42,8 @@ class Spread(NamedTuple):
 
 
 def wilson(correct: float, n: float) -> tuple[float, float]:
-    """Wilson's 95% score interval of a proportion, in percent; JASA 22 (1927).
-
-    Counts may be fractional (effective sample sizes), which scipy's `proportion_ci` refuses.
-    """
+    """Wilson's 95% score interval of a proportion, in percent; JASA 22 (1927). Counts may be
+    fractional (effective sample sizes), which scipy's `proportion_ci` refuses."""
     p, scale = correct / n, 1 + Z95**2 / n
     centre = (p + Z95**2 / (2 * n)) / scale
     half = Z95 * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n)) / scale
@@ -78,11 +72,8 @@ def _between_seeds(values: Answers, spread: Spread | None) -> tuple[float, float
 
 
 def accuracy_interval(answers: Answers, spread: Spread | None = None) -> tuple[float, float]:
-    """95% interval of an accuracy over documents and seeds, in percent.
-
-    The documents' part is Wilson's for an effective sample size p (1 - p) / A; for one seed it is
-    Wilson's interval itself. `spread`: pooled variance between seeds.
-    """
+    """95% interval of an accuracy over documents and seeds, in percent. The documents' part is
+    Wilson's for an effective sample size p (1 - p) / A; for one seed Wilson's interval itself."""
     right, total = sum(map(sum, answers)), sum(map(len, answers))
     p, values = right / total, np.array(answers, dtype=float)
     n = float(values.shape[1])
@@ -118,12 +109,10 @@ class Difference:
 def paired_difference(
     first: Answers, second: Answers, share: float = 1.0, spread: Spread | None = None
 ) -> Difference:
-    """First minus `share` times second accuracy, on the same documents and seeds.
-
-    The documents' part is Wald's interval of the mean over seeds, after adding half a document to
-    each of the four outcomes of a pair (Agresti and Min, Statist. Med. 24 (2005)). Scores that are
-    shares have no four outcomes: nothing is added and the quantile is Student's.
-    """
+    """First minus `share` times second accuracy, on the same documents and seeds. The documents'
+    part is Wald's interval of the mean over seeds, after adding half a document to each of the four
+    outcomes of a pair (Agresti and Min, Statist. Med. 24 (2005)). Scores that are shares have no
+    four outcomes: nothing is added and the quantile is Student's."""
     pairs = zip(first, second, strict=True)
     values = [np.asarray(a, dtype=float) - share * np.asarray(b, dtype=float) for a, b in pairs]
     differences = np.mean(values, axis=0)
@@ -138,23 +127,16 @@ def paired_difference(
     documents = max(0.0, documents - _residual(np.array(values)))
     between, dof = _between_seeds([one.tolist() for one in values], spread)
     half = math.sqrt(quantile**2 * documents + student(dof) ** 2 * between)
-    return Difference(
-        points=100 * fmean(float(one.mean()) for one in values),
-        low=max(-100.0 * share, 100 * (centre - half)),
-        high=min(100.0, 100 * (centre + half)),
-        paired=True,
-        seeds=len(first),
-        dof=dof if between else math.inf,
-    )
+    points = 100 * fmean(float(one.mean()) for one in values)
+    ends = max(-100.0 * share, 100 * (centre - half)), min(100.0, 100 * (centre + half))
+    return Difference(points, *ends, True, len(first), dof if between else math.inf)
 
 
 def unpaired_difference(
     first: tuple[float, float, float], second: tuple[float, float, float], share: float = 1.0
 ) -> Difference:
     """First minus `share` times second accuracy, each given with its interval's ends, in percent.
-
-    Distances to the ends are added in squares: Newcombe, Statist. Med. 17 (1998), method 10.
-    """
+    Their distances are added in squares: Newcombe, Statist. Med. 17 (1998), method 10."""
     (p, p_low, p_high), (q, q_low, q_high) = first, second
     points = p - share * q
     low = points - math.hypot(p - p_low, share * (q_high - q))

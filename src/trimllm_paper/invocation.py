@@ -1,10 +1,9 @@
 """What commands ask of Snakemake: a target, configuration files, and values that are changed."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ from snakemake.utils import update_config
 
 from trimllm_paper.config.load import COMMAND_LINE, PROJECT, ConfigError, read_yaml
 
-DEFAULT = PROJECT / "config" / "config.yaml"
-"""The configuration that the Snakefile takes by itself."""
+DEFAULT = PROJECT / "config" / "config.yaml"  # the configuration that the Snakefile takes by itself
 
 
 def snakemake(
@@ -29,10 +27,7 @@ def snakemake(
 
 def configuration(configfiles: Sequence[Path], changes: Sequence[str] = ()) -> dict[str, Any]:
     """Configuration files, each on top of those before it (none: the default), and `KEY=VALUE`
-    changes, not checked yet.
-
-    Raises `ConfigError` for a file that cannot be read and for a change that is none.
-    """
+    changes, not checked yet. Raises `ConfigError` for what cannot be read."""
     config: dict[str, Any] = {}
     for file in configfiles or [DEFAULT]:
         update_config(config, read_yaml(file) or {})
@@ -41,9 +36,7 @@ def configuration(configfiles: Sequence[Path], changes: Sequence[str] = ()) -> d
         if not re.fullmatch(r"[A-Za-z]\w+", key) or not text:
             problem = "a change is KEY=VALUE, KEY one of the first level: 'trim={\"documents\": 9}'"
             raise ConfigError(COMMAND_LINE, [key], text, problem)
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            value = text
-        update_config(config, {key: value})
+        with suppress(yaml.YAMLError):
+            text = yaml.safe_load(text)
+        update_config(config, {key: text})
     return config

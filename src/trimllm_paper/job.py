@@ -1,7 +1,5 @@
 """What every script of the workflow does around its one call of the library."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import subprocess
@@ -11,7 +9,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
+
+from more_itertools import always_iterable
 
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
@@ -24,22 +24,19 @@ from trimllm_paper.records import DataReport
 
 
 def set_environment(threads: int, online: bool, models: Mapping[str, Any]) -> None:
-    """Threads, network, determinism and the user's own families; before torch is imported."""
-    for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON"):
-        os.environ[f"{name}_NUM_THREADS"] = str(threads)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    """Threads, network, determinism, freed memory and the user's own families; before torch is
+    imported."""
+    libraries = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON")
+    os.environ |= {f"{name}_NUM_THREADS": str(threads) for name in libraries}
     for name in ("TRANSFORMERS_VERBOSITY", "DATASETS_VERBOSITY"):
         os.environ.setdefault(name, "error")
     # Matrix products on a GPU give the same bytes each time.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if not online:
         os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
-    families = {model["family"] for model in models.values()}
-    os.environ[ADAPTERS] = " ".join(sorted(name for name in families if ":" in name))
-
-
-def reuse_freed_memory() -> None:
-    """Let glibc reuse what a training step frees: zeroing fresh pages costs a tenth of a step."""
+    families = {model["family"] for model in models.values() if ":" in model["family"]}
+    os.environ |= {ADAPTERS: " ".join(sorted(families)), "TOKENIZERS_PARALLELISM": "false"}
+    # Let glibc reuse what a training step frees: zeroing fresh pages costs a tenth of a step.
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mmap_threshold, trim_threshold, top_pad = -3, -1, -2
         for option, mib in ((mmap_threshold, 32), (trim_threshold, 1024), (top_pad, 64)):
@@ -47,10 +44,8 @@ def reuse_freed_memory() -> None:
 
 
 def redirect_output(log: Path) -> TextIO:
-    """Send standard output and error to a log, also those of libraries and child processes.
-
-    Returns the terminal.
-    """
+    """Send standard output and error, also of libraries and child processes, to a log; returns
+    the terminal."""
     log.parent.mkdir(parents=True, exist_ok=True)
     terminal = os.fdopen(os.dup(2), "w", encoding="utf-8", buffering=1)
     with log.open("w", encoding="utf-8") as stream:
@@ -64,48 +59,33 @@ def redirect_output(log: Path) -> TextIO:
 def git_commit() -> str | None:
     """Commit of this checkout, with "-dirty" after changes; None outside of git."""
     command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
-    try:
+    with suppress(OSError, subprocess.SubprocessError):
         run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return run.stdout.decode().strip() or None
+        return run.stdout.decode().strip() or None
+    return None
 
 
 class Job:
-    """Environment, log, GPUs and one-line errors of a job.
-
-    Enter it before anything heavy is imported: it sets the number of threads and closes the
-    network. A `UserError` ends the job with its one line; any other exception with its traceback
-    in the log.
-
-    Args:
-        snakemake: the object that Snakemake gives to a script.
-        online: whether the job may use the network; never with a mirror.
-
-    Attributes:
-        params: what the job depends on beside its inputs (`lineage.Job.params`).
-        inputs: lists of files by name, also where there is one.
-        stamp: the hash by which a result's own job recognizes it.
-        data_hashes: sha256 of every file of the prepared domain that it reads, each verified.
-    """
+    """Environment, log, GPUs and one-line errors of a job, by the object that Snakemake gives to a
+    script. Enter it before anything heavy is imported: it sets the number of threads and closes the
+    network, unless the job is `online` and there is no mirror."""
 
     def __init__(self, snakemake: Any, online: bool = False) -> None:
-        self.snakemake = snakemake
-        self.online = online and snakemake.config["mirror"] is None
+        self.snakemake, self.online = snakemake, online and snakemake.config["mirror"] is None
+        # What it depends on beside its inputs (`lineage.Job.params`), and the hash of all by which
+        # a result's own job recognizes it.
         self.params: Mapping[str, Any] = snakemake.params.get("depends", {})
         self.stamp = {"config_hash": snakemake.params.get("config_hash")}
         self.wildcards: dict[str, str] = dict(snakemake.wildcards.items())
-        self.inputs = {
-            name: [value] if isinstance(value, str) else list(value)
-            for name, value in snakemake.input.items()
-        }
+        # Lists of files by name.
+        self.inputs = {key: [*always_iterable(one)] for key, one in snakemake.input.items()}
+        # sha256 of every file of the prepared domain that it reads, each verified.
         self.data_hashes: dict[str, str] = {}
 
-    def __enter__(self) -> Job:
+    def __enter__(self) -> Self:
         snakemake = self.snakemake
         self.started = datetime.now(UTC)
         set_environment(snakemake.threads, self.online, snakemake.config["models"])
-        reuse_freed_memory()
         self.terminal = redirect_output(Path(str(snakemake.log[0])))
         try:
             if snakemake.resources.get("gpu") and snakemake.config["compute"]["device"] != "cpu":
@@ -164,24 +144,32 @@ class Job:
         """What a record beside a checkpoint says of its place and its chain."""
         place = place_of(self.snakemake.output.record)
         named = {"model": place.model, "domain": place.domain, "recipe": str(place.recipe)}
-        return named | self.params["chain"] | {"provenance": self.stamp}
+        return named | self.params["chain"] | {"seed": self.seed, "provenance": self.stamp}
+
+    def measured(self, **more: Any) -> dict[str, Any]:
+        """What other records say of the job's wildcards, its chain, and its provenance so far."""
+        chain = self.params.get("chain", {})
+        return self.wildcards | chain | {"provenance": self.provenance(**more)}
 
     def documents(self, name: str) -> list[Any]:
         from trimllm.data import read_documents
 
         return read_documents(self.snakemake.input[name])
 
+    def tokenizer(self) -> Any:
+        from trimllm.checkpoint import load_tokenizer
+
+        return load_tokenizer(self.checkpoint, trust_remote_code=self.trusted)
+
     def provenance(self, **extra: Any) -> dict[str, Any]:
         """Code, libraries, machine, time and inputs of the job so far."""
-        known: dict[str, Any] = {"rule": self.snakemake.rule, **self.stamp}
-        if manifest := self.snakemake.input.get("manifest"):
-            known["manifest_sha256"] = files.sha256_of(manifest)
-        if self.wildcards.get("model"):
-            known["card"] = self.card()
-        if self.data_hashes:
-            known["data_hashes"] = self.data_hashes
-        if self.seed is not None:
-            known["seed"] = self.seed
+        manifest = self.snakemake.input.get("manifest")
+        known = {
+            "manifest_sha256": manifest and files.sha256_of(manifest),
+            "card": self.card() if self.wildcards.get("model") else None,
+            "data_hashes": self.data_hashes or None,
+            "seed": self.seed,
+        }
         return {
             "started": self.started.isoformat(timespec="seconds"),
             "wall_seconds": round((datetime.now(UTC) - self.started).total_seconds(), 3),
@@ -190,16 +178,17 @@ class Job:
             "versions": versions(),
             "git_commit": git_commit(),
             "code_hash": self.params.get("code", ""),
-            **known,
+            "rule": self.snakemake.rule,
+            **self.stamp,
+            **{key: value for key, value in known.items() if value is not None},
             **extra,
         }
 
     def card(self) -> dict[str, Any]:
         """Model and data as model cards name them. It changes no result."""
         model = self.snakemake.config["models"].get(self.wildcards["model"], {})
-        hub = model.get("base_model") or (model.get("source") or {}).get("hub")
-        named = {"base_label": model.get("label"), "license": model.get("license")}
-        facts = {"base_model": hub, **named}
+        facts = {"base_label": model.get("label"), "license": model.get("license")}
+        facts["base_model"] = model.get("base_model") or model.get("source", {}).get("hub")
         if path := self.snakemake.input.get("report"):
             report = DataReport.read(path)
             licence = f" ({report.licence})" if report.licence else ""
@@ -207,18 +196,15 @@ class Job:
         return facts
 
     def load(self, dtype: str) -> tuple[Any, Any]:
-        """Model and tokenizer of the job's checkpoint, verified; streamed if configured.
-
-        Args:
-            dtype: compute type; compressed weights have their own.
-        """
+        """Model and tokenizer of the job's checkpoint, verified; streamed if configured. `dtype`:
+        compute type; compressed weights have their own."""
         from trimllm import checkpoint  # only jobs with a model need torch
         from trimllm.base.precision import compute_dtype
 
         folder, device = self.checkpoint, self.params["loading"]["device"]
         compressed = kernels.method_of(files.read_json(folder / "config.json"))
-        loaded = compute_dtype("float32" if compressed else dtype, device)
+        how = {"dtype": compute_dtype("float32" if compressed else dtype, device), "device": device}
         place = self.snakemake.config["compute"]["weights_on"]
         if place != "device" and not compressed:
-            return checkpoint.load_streamed(folder, dtype=loaded, device=device, place=place)
-        return checkpoint.load(folder, dtype=loaded, device=device, trust_remote_code=self.trusted)
+            return checkpoint.load_streamed(folder, place=place, **how)
+        return checkpoint.load(folder, trust_remote_code=self.trusted, **how)

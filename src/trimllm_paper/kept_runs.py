@@ -2,12 +2,9 @@
 
 A kept run is a folder with `config.yaml`, `records.jsonl` (a line a file of the run: its `path`
 below the folder, and its `content`, or its `text` if it is not JSON), `manifest.json` (sha256 of
-both) and the `tables` that are rendered from them. The functions here take a path of a file of a
-run, such as results/reference/scans/smollm2-135m/sciq.json, and find it on disk or in the
-records.jsonl of a folder above it.
+both) and the `tables` rendered from them. The functions here find a file of a run, such as
+results/reference/scans/smollm2-135m/sciq.json, on disk or in the records.jsonl of a folder above.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -43,7 +40,7 @@ def _read(file: Path, modified: int) -> Mapping[str, Record]:
 def _packed(path: str | Path) -> tuple[Mapping[str, Record], str]:
     """Records of the kept run that a path lies in, and its name there; empty outside of one."""
     path = Path(path)
-    root = next((folder for folder in path.parents if is_kept(folder)), None)
+    root = next(filter(is_kept, path.parents), None)
     return (records_of(root), path.relative_to(root).as_posix()) if root else ({}, "")
 
 
@@ -60,8 +57,7 @@ def is_file(path: str | Path) -> bool:
 
 def is_folder(path: str | Path) -> bool:
     """Whether there is such a folder."""
-    records, name = _packed(path)
-    return os.path.isdir(path) or any(one.startswith(f"{name}/") for one in records)
+    return os.path.isdir(path) or bool(glob(path, "**/*"))
 
 
 def glob(folder: str | Path, pattern: str) -> list[Path]:
@@ -102,11 +98,10 @@ def text_of(record: Record) -> str:
 
 def write(folder: Path, records: Mapping[str, Record], config: str) -> None:
     """Write a kept run with a configuration (YAML) atomically, in place of what `folder` holds."""
-    lines = [
-        json.dumps({"path": name, **records[name]}, allow_nan=False) for name in sorted(records)
-    ]
+    lines = [{"path": name, **records[name]} for name in sorted(records)]
+    text = "".join(f"{json.dumps(line, allow_nan=False)}\n" for line in lines)
     with files.scratch(folder) as temporary:
         files.write_text(temporary / CONFIG, config)
-        files.write_text(temporary / RECORDS, "".join(f"{line}\n" for line in lines))
+        files.write_text(temporary / RECORDS, text)
         files.write_manifest(temporary)
         files.publish(temporary, folder)

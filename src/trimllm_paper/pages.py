@@ -5,19 +5,21 @@
 A block stands between `<!-- block: NAME -->` and `<!-- end -->`; NAME is a key of `BLOCKS`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+
+from trimllm_paper import published
 
 PAGES = (Path("README.md"), Path("docs/results.md"))
 BLOCK = re.compile(r"(<!-- block: (\w+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 SMOLLM2, QWEN = "smollm2-135m", "qwen2.5-coder-0.5b"
 TIMED, SHAPE = f"cpu-amd-epyc/{SMOLLM2}", "cpu-amd-epyc/random-llama-1b"
+IN_ENGINES = f"cpu-intel-xeon/{SMOLLM2}"
 DOMAINS = {
     "piqa": "PIQA",
     "sciq": "SciQ†",
@@ -26,25 +28,32 @@ DOMAINS = {
     "financeqa": "FinanceQA†",
 }
 OURS, OURS_50, OURS_30 = "ours, not the paper's", "trimllm_50_ours", "trimllm_30_ours"
-COMPOSED = "TrimLLM, 50%, the paper's recipe, and AWQ"
 SIZES = {"true_bytes": "bytes (%)"}
 ANSWERS = {"disflqa": "Disfl-QA, F1 (%)", "fiqa_answers": "FiQA, F1 (%)", **SIZES}
-LARGER = {"sciq": "SciQ†", "lexglue": "LexGLUE†", **SIZES}
 ABLATION = {
     **{"sciq": "SciQ†", "sciq_minus": "difference"},
     **{"lexglue": "LexGLUE†", "lexglue_minus": "difference"},
 }
+DECODING = {"decode": "decoding (tokens/s)", "speedup": "× full model"}
 RATES = {
-    "throughput": "decoding (tokens/s)",
-    "speedup": "× full model",
-    "prefill": "prompt (tokens/s)",
-    "unit_bytes": "sublayer bytes (%)",
+    **{"throughput": "decoding (tokens/s)", "speedup": "× full model"},
+    **{"prefill": "prompt (tokens/s)", "unit_bytes": "sublayer bytes (%)"},
 }
-IN_ENGINES = {
-    "decode": "decoding (tokens/s)",
-    "speedup": "× full model",
-    "prefill_speedup": "prompt, × full model",
+TABLES: dict[str, tuple[Any, ...]] = {
+    "default": ("reference", "table2", DOMAINS | SIZES),
+    "real": ("reference_real", "table2", {"sciq": "SciQ itself", **SIZES}),
+    "larger": ("reference_larger", "table2", {"sciq": "SciQ†", "lexglue": "LexGLUE†", **SIZES}),
+    "qwen": ("reference_qwen", "table2", {"sciq": "SciQ†", **SIZES}, QWEN),
+    "answers": ("reference_answers", "table2", ANSWERS),
+    "ablation": ("reference_ablation", "table_a1", ABLATION),
+    "speed": ("reference", "table1", RATES, TIMED, 2),
+    "shape": ("reference", "table1", RATES, SHAPE, 2),
+    "engines": (
+        *("reference_timings", "table_engines"),
+        *(DECODING | {"prefill_speedup": "prompt, × full model"}, IN_ENGINES, 2),
+    ),
 }
+"""Block -> arguments of `_table`."""
 RECIPES = {
     "Pretrained": "pretrained",
     "Full-FT": "full_ft",
@@ -101,12 +110,9 @@ def _results() -> str:
         [label, _text(real, row, "sciq"), *(_text(default, row, domain) for domain in DOMAINS)]
         for label, row in RECIPES.items()
     ]
-    printed = pd.to_numeric(default["printed"], errors="coerce")
-    paper = {
-        d: " / ".join(f"{printed[row, d]:.1f}" for row in ("full_ft", "trimllm_50"))
-        for d in DOMAINS
-    }
-    rows.append(["*The paper, LLaMA-7B: Full-FT / 50%*", paper["sciq"], *paper.values()])
+    printed = [published.accuracies("llama-7b", domain) for domain in ("sciq", *DOMAINS)]
+    paper = [f"{one['full_ft']:.1f} / {one['trimllm_50']:.1f}" for one in printed]
+    rows.append(["*The paper, LLaMA-7B: Full-FT / 50%*", *paper])
     return _markdown(["", "SciQ itself", *DOMAINS.values()], rows)
 
 
@@ -114,12 +120,12 @@ def _trade() -> str:
     """Bytes, accuracy and speed of quantizing, trimming, and both."""
     accuracy, both = _kept("reference", "table2"), _kept("reference", "table7", TIMED)
     small, large = _kept("reference", "table1", TIMED), _kept("reference", "table1", SHAPE)
-    composed = "trimllm_50_awq_int4"
+    both_ways, composed = "TrimLLM, 50%, the paper's recipe, and AWQ", "trimllm_50_awq_int4"
     subjects = [  # label, table and row of accuracy, column of bytes, rows of both timings
         ("AWQ, int4", accuracy, "awq_int4", "true_bytes", "awq_int4", "awq_int4"),
         ("TrimLLM, 50%, our recipe", accuracy, OURS_50, "true_bytes", OURS_50, "trimllm_50"),
         ("TrimLLM, 30%, our recipe", accuracy, OURS_30, "true_bytes", OURS_30, "trimllm_30"),
-        (COMPOSED, both, "trimllm_awq_int4", "mem", composed, composed),
+        (both_ways, both, "trimllm_awq_int4", "mem", composed, composed),
     ]
     rows = []
     for label, cells, row, column, timed, shape in subjects:
@@ -132,19 +138,8 @@ def _trade() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
-    "results": _results,
-    "trade": _trade,
-    "default": partial(_table, "reference", "table2", DOMAINS | SIZES),
-    "real": partial(_table, "reference_real", "table2", {"sciq": "SciQ itself", **SIZES}),
-    "larger": partial(_table, "reference_larger", "table2", LARGER),
-    "qwen": partial(_table, "reference_qwen", "table2", {"sciq": "SciQ†", **SIZES}, QWEN),
-    "answers": partial(_table, "reference_answers", "table2", ANSWERS),
-    "ablation": partial(_table, "reference_ablation", "table_a1", ABLATION),
-    "speed": partial(_table, "reference", "table1", RATES, TIMED, 2),
-    "shape": partial(_table, "reference", "table1", RATES, SHAPE, 2),
-    "engines": partial(
-        _table, "reference_timings", "table_engines", IN_ENGINES, f"cpu-intel-xeon/{SMOLLM2}", 2
-    ),
+    **{"results": _results, "trade": _trade},
+    **{name: partial(_table, *arguments) for name, arguments in TABLES.items()},
 }
 
 

@@ -1,13 +1,11 @@
 """What a run costs, and why it cannot start: the jobs of one dry run, and their resources."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,9 +30,7 @@ class Job(NamedTuple):
     wildcards: Mapping[str, str]
 
 
-def pending(
-    targets: Sequence[str], configfiles: Sequence[Path], changes: Sequence[str]
-) -> list[Job]:
+def pending(targets: list[str], configfiles: list[Path], changes: list[str]) -> list[Job]:
     """Jobs that Snakemake would run for targets now; `UserError` where it refuses."""
     command = invocation.snakemake(targets, configfiles, changes, "--dry-run", "--cores", "1")
     with tempfile.NamedTemporaryFile("r", encoding="utf-8") as jobs:

@@ -4,10 +4,8 @@ They stand in `published.yaml` and are facts about the paper (arXiv 2412.11242, 
 results of this project.
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,26 +24,26 @@ UNITS: dict[str, int] = _CONTENT["units"]
 """Their attention and MLP sublayers."""
 DOMAINS: dict[str, str] = _CONTENT["domains"]
 """Columns of accuracy as the paper heads them."""
+KEEPS = 0.9
+"""Share of Full-FT's accuracy that counts as no loss in the paper."""
 NEAR = {"medmcqa": "pubmedqa", "lexglue": "legalbench"}
 """Domain -> the near domain of the paper's Table 4."""
 
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """A table of the paper: block (a model, a GPU, an r; "" if there is one) -> row -> values."""
+    """A table of the paper: block (a model, a GPU, an r; "" if there is one) -> row -> column."""
 
-    name: str
     columns: tuple[str, ...]
-    blocks: Mapping[str, Mapping[str, Sequence[Value]]]
+    blocks: Mapping[str, Mapping[str, Mapping[str, Value]]]
 
     def rows(self, block: str = "") -> tuple[str, ...]:
         """Row keys of a block, in the paper's order; none for a block that it lacks."""
         return tuple(self.blocks.get(block, {}))
 
     def value(self, row: str, column: str, block: str = "") -> Value:
-        """The published value, or None where the paper has no such row."""
-        values = self.blocks.get(block, {}).get(row)
-        return None if values is None else values[self.columns.index(column)]
+        """The published value, or None where the paper has no such cell."""
+        return self.blocks.get(block, {}).get(row, {}).get(column)
 
     def number(self, row: str, column: str, block: str = "") -> float:
         """The published value of a cell that holds a number."""
@@ -57,20 +55,31 @@ def bound_percent(value: float | str) -> float:
     return float(re.sub("[>=% ]", "", value)) if isinstance(value, str) else value
 
 
-def display(value: Value, digits: int = 1) -> str:
-    """A published value as text; a missing one is a dash."""
-    if isinstance(value, str):
-        return value.replace(">=", "≥")
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
 @cache
 def table(name: str) -> PublishedTable:
     """A table by its key, `table1` to `table9`; an empty one for any other key."""
     content = dict(_CONTENT.get(name, {"columns": []}))
     columns = tuple(map(str, content.pop("columns")))
-    one = any(isinstance(entry, list) for entry in content.values())
-    return PublishedTable(name, columns, {"": content} if one else content)
+    if any(isinstance(entry, list) for entry in content.values()):
+        content = {"": content}
+    blocks: dict[str, dict[str, dict[str, Any]]] = {
+        block: {row: dict(zip(columns, values, strict=True)) for row, values in rows.items()}
+        for block, rows in content.items()
+    }
+    # What follows from the numbers: ratios of speed, minutes, percent of Full-FT's time.
+    for rows in blocks.values():
+        for key, row in rows.items():
+            if "throughput" in columns:
+                full = rows["fp16" if name == "table1" else "full_ft"]
+                row["speedup"] = row["throughput"] / full["throughput"]
+            if name == "table1" and key != "trimllm":
+                row["trim_over"] = rows["trimllm"]["throughput"] / row["throughput"]
+            if name == "table7":
+                row["mem"] = row["final_mem"]
+            for epochs in columns if name == "table9" else ():
+                row[f"minutes_{epochs}"] = 60 * row[epochs]
+                row[f"share_{epochs}"] = 100 * row[epochs] / rows["full_ft"][epochs]
+    return PublishedTable(columns, blocks)
 
 
 def accuracies(block: str, domain: str, column: str = "") -> dict[str, float]:
@@ -79,19 +88,14 @@ def accuracies(block: str, domain: str, column: str = "") -> dict[str, float]:
     With `column` what they print there in the same rows, sizes in percent.
     """
     own = table("table2" if block in table("table2").blocks else "table8")
-    if domain not in own.columns:
-        return {}
     values = {row: own.value(row, column or domain, block) for row in own.rows(block)}
     return {row: bound_percent(one) for row, one in values.items() if one is not None}
 
 
 def contradictions(table: str = "") -> list[dict[str, Any]]:
     """Numbers of the paper that cannot both be right: all, or those in a table."""
-    return [
-        one
-        for one in _CONTENT["contradictions"]
-        if not table or any(place.split("/")[0] == table for place in one["numbers"])
-    ]
+    every = _CONTENT["contradictions"]
+    return [one for one in every if not table or f"{table}/" in " ".join(one["numbers"])]
 
 
 def claims() -> list[dict[str, Any]]:

@@ -11,14 +11,12 @@ NAME is an entry of the configuration's `recipes`, a name that `variant_name` de
 recipe or a path of results. The rules give wildcards in braces for names.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from trimllm.base.errors import UserError
 from trimllm.base.kept import epochs_for
@@ -48,7 +46,7 @@ class Recipe:
     stage: str = "drop"  # "state": what a chain goes on from
 
     @classmethod
-    def parse(cls, text: str) -> Recipe:
+    def parse(cls, text: str) -> Self:
         """A recipe from its text. Raises `UserError` for what is none."""
         if not re.fullmatch(ANY, text):
             example = "such as full_ft or trim_paper/drop_30+awq_int4"
@@ -62,13 +60,13 @@ class Recipe:
         return cls("trim", base.removeprefix("trim_"), compressor=compressor or None, **sizes)
 
     @classmethod
-    def trimmed(cls, name: str, dropped: int, units: int) -> Recipe:
+    def trimmed(cls, name: str, dropped: int, units: int) -> Self:
         """A checkpoint of a chain: `dropped` of a model's `units` sublayers are gone."""
         digits = max(2, len(str(units - 1)))
         return cls("trim", name, f"{dropped:0{digits}d}")
 
     @classmethod
-    def shape(cls, pattern: str | None = None, keep: float | None = None) -> Recipe:
+    def shape(cls, pattern: str | None = None, keep: float | None = None) -> Self:
         """A shape with random weights: the full one, or trimmed by a pattern."""
         return cls("trim", pattern, keep=f"{keep:g}") if pattern else cls(FULL)
 
@@ -79,12 +77,12 @@ class Recipe:
             text = f"trim_{self.name}/{stage}"
         return f"{text}+{self.compressor}" if self.compressor else text
 
-    def compressed(self, compressor: str | None) -> Recipe:
+    def compressed(self, compressor: str | None) -> Self:
         """The same, compressed (None: not compressed)."""
         return replace(self, compressor=compressor)
 
     @property
-    def state(self) -> Recipe:
+    def state(self) -> Self:
         """What the chain goes on from after as many drops."""
         return replace(self, stage="state")
 
@@ -98,9 +96,6 @@ class Recipe:
         return int(self.drop or 0)
 
 
-# ---- chains of a configuration -----------------------------------------------------------------
-
-
 def variant_name(recipes: Mapping[str, Any], main: Any, criterion: str, ratio: float) -> str:
     """Name of the chain that differs from `main` by criterion and ratio alone: that of the entry
     of `recipes` that does, or a derived one."""
@@ -111,12 +106,11 @@ def variant_name(recipes: Mapping[str, Any], main: Any, criterion: str, ratio: f
 
 def chains(config: Any) -> dict[str, Any]:
     """Every chain that may be asked for, by name: entries, and those derived from the main one."""
-    main, tables, every = config.main, config.tables, dict(config.recipes)
-    for ratio in dict.fromkeys([main.ratio, *tables.ratios]):
-        for criterion in tables.criteria:
-            name = variant_name(config.recipes, main, criterion, ratio)
+    main, every = config.main, dict(config.recipes)
+    for ratio in [main.ratio, *config.tables.ratios]:
+        for criterion in config.tables.criteria:
             entry = main.model_copy(update={"criterion": criterion, "ratio": ratio})
-            every.setdefault(name, entry)
+            every.setdefault(variant_name(config.recipes, main, criterion, ratio), entry)
     return every
 
 
@@ -150,8 +144,6 @@ def keys_of(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
             yield f"{before}{key}", value
 
 
-# ---- paths -------------------------------------------------------------------------------------
-
 _CHECKPOINT = "models/{model}/{domain}/{recipe}"
 
 
@@ -161,15 +153,11 @@ class Form:
     def __init__(self, form: str, /, **defaults: str) -> None:
         self.form, self.defaults = form, defaults
         self.names = re.findall(r"\{(\w+)\}", form)
-
-    @property
-    def pattern(self) -> str:
-        """Regular expression of its paths."""
         groups = {name: rf"(?P<{name}>[^/]+)" for name in self.names}
-        groups |= {"recipe": f"(?P<recipe>{ANY})"} | self.defaults
-        return "(?P<results>.*)/" + self.form.replace(".", r"\.").format_map(groups)
+        groups |= {"recipe": f"(?P<recipe>{ANY})"} | defaults
+        self.pattern = re.compile("(?P<results>.*)/" + form.replace(".", r"\.").format_map(groups))
 
-    def __get__(self, paths: Paths, _: Any = None) -> Callable[..., str]:
+    def __get__(self, paths: "Paths", _: Any = None) -> Callable[..., str]:
         return partial(self.path, paths.results)
 
     def path(self, results: str, *values: Any, **named: Any) -> str:
@@ -200,23 +188,13 @@ class Paths:
     throughput = Form("throughput/{hardware}/{model}/{recipe}.json")
     engines = Form("engines/{hardware}/{model}/{engine}.json")
     export = Form("export/{model}/{domain}/{recipe}/{format}/{file}", file="export.json")
-    chosen = Form("chosen/{model}/{file}", file="choice.json")
+    choice = Form("chosen/{model}/{file}", file="choice.json")
     answers = Form("chosen/{model}/{recipe}/answers.json")
     data = Form("data/{domain}/{file}", file="report.json")
     tests = Form("data/{domain}/tests/{task}.jsonl")
     table = Form("tables/{name}{form}", form=".md")
 
-    def job_times(self, rule: str, *parts: str) -> str:
-        """Snakemake's own measurement of a job."""
-        return f"{self.results}/benchmarks/{'/'.join([rule, *parts])}.tsv"
 
-
-NO_RESULTS = ("weights", "data", "tests", "table")
-_PATTERNS = {
-    kind: re.compile(form.pattern)
-    for kind, form in vars(Paths).items()
-    if isinstance(form, Form) and kind not in NO_RESULTS
-}
 ROOMS = ("eval", "scans", "throughput", "engines", "teachers", "models", "export", "chosen")
 """Folders of results."""
 
@@ -225,7 +203,7 @@ ROOMS = ("eval", "scans", "throughput", "engines", "teachers", "models", "export
 class Place:
     """What the path of a result says. Fields that its kind does not have are empty."""
 
-    kind: str  # "choice", else the name of a method of `Paths`
+    kind: str  # name of a method of `Paths`
     results: str
     model: str
     domain: str = ""
@@ -238,12 +216,13 @@ class Place:
 
 def place_of(path: str | Path) -> Place:
     """Read the path of a result file. Raises `UserError` for a path of another form."""
-    for kind, pattern in _PATTERNS.items():
-        if match := pattern.fullmatch(Path(path).as_posix()):
+    forms = {kind: form for kind, form in vars(Paths).items() if isinstance(form, Form)}
+    for kind, form in forms.items():
+        match = form.pattern.fullmatch(Path(path).as_posix())
+        if match and "model" in form.names:
             parts: dict[str, Any] = match.groupdict()
-            if "recipe" in parts:
-                parts["recipe"] = Recipe.parse(parts["recipe"])
-            return Place("choice" if kind == "chosen" else kind, **parts)
+            recipe = Recipe.parse(parts.pop("recipe")) if "recipe" in parts else None
+            return Place(kind, **parts, recipe=recipe)
     raise UserError(f"{path} is no path of a result ({', '.join(ROOMS)})")
 
 

@@ -4,8 +4,6 @@ A file holds the fields of its class, `schema` (the version of these classes) an
 (its seal). Fields are those that readers rely on; further ones are kept.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from trimllm.base.errors import UserError
 from trimllm.base.files import content_hash, write_json
 from trimllm_paper.kept_runs import read_json
-from trimllm_paper.recipe import Recipe, place_of
+from trimllm_paper.recipe import place_of
 
 SCHEMA = 1
 VERSION, SEAL, REMEDY = "schema", "content_sha256", "delete it and run again"
@@ -48,10 +46,11 @@ class Part(BaseModel):
 
 
 class Record(Part):
-    """What all result files have: a model's name, and code, machine, data, settings behind it."""
+    """What all result files have, and all that some need to: a scan of the untrained model holds
+    its scores beside it (`trimllm.scanning.to_record`)."""
 
     model: str
-    provenance: dict[str, Any]
+    provenance: dict[str, Any]  # code, machine, data and settings behind it
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -62,8 +61,7 @@ class Record(Part):
             raise UserError(f"{path} was made by another version of the code; {REMEDY}")
         if sealed(content)[SEAL] != content.get(SEAL):
             raise UserError(f"{path} was changed after it was written; {REMEDY}")
-        fields = {key: value for key, value in content.items() if key not in (SEAL, VERSION)}
-        record = cls.parse(fields, path)
+        record = cls.parse({k: content[k] for k in content.keys() - {SEAL, VERSION}}, path)
         record._check_place(path)
         return record
 
@@ -86,32 +84,21 @@ class Record(Part):
 
 class OfRecipe(Record):
     """A record about a checkpoint, and keys of the chain it belongs to. Of a dropping at once
-    `criterion` is the rule and `step` all its sublayers."""
+    `criterion` is the rule and `step` all its sublayers. The proof of a compressed checkpoint is
+    all that it says beside them: `method`, and its loss (`trimllm.compress.run`)."""
 
+    domain: str | None = None  # that it was trained on; None of a shape
     recipe: str
     seed: int  # of the run that made it
     criterion: str | None = None
     ratio: float | None = None
     step: int | None = None
 
-    @property
-    def parsed(self) -> Recipe:
-        return Recipe.parse(self.recipe)
-
-
-class FreeAnswers(Part):  # against the references: `trimllm.evaluate.run`
-    exact_match: float  # percent, and so the next two: means over documents
-    token_f1: float
-    rouge_l: float
-    perplexity: float  # of the reference answers, by token
-    by_document: dict[Literal["token_f1", "rouge_l"], list[float]]  # 0 to 1, in order
-
 
 class Evaluation(OfRecipe):
     """Answers of a checkpoint to the documents of one task; a free answer is right where it matches
     the reference exactly."""
 
-    domain: str  # that the checkpoint was trained on
     task: str
     tested: str  # domain of the task
     n: int  # documents
@@ -119,7 +106,7 @@ class Evaluation(OfRecipe):
     chance: float | None  # percent that blind guessing gets
     answer_loss: float | None = ABSENT  # nats a token of the right answers
     correct: list[int]  # 1 or 0 a document, in order
-    answers: FreeAnswers | None = ABSENT
+    answers: dict[str, Any] | None = ABSENT  # of free ones: `trimllm.evaluate.run`
     document_hashes_sha256: str  # equal where answers can be paired
     bytes: int  # of the weight files, and of the pretrained checkpoint's
     bytes_full: int
@@ -135,9 +122,6 @@ class HeldBackScore(Part):  # on documents that are neither trained nor reported
 
 
 class Trained(OfRecipe):
-    domain: str
-    settings: dict[str, Any]  # `trimllm.train.TrainSettings`
-    parameters: int
     units_left: int
     units_total: int  # of the full model
     processes: dict[str, Any] | None = None  # who trained, where there were several
@@ -160,36 +144,18 @@ class Epoch(Trained):
 class Training(Trained):
     """Fine-tuning, full or sparse (`ratio` r), annealing, or a dropping at once."""
 
-    trainable_blocks: list[int] | None  # None: all
     passes: list[dict[str, Any]]  # `trimllm.train.PassRecord`
     held_back: list[HeldBackScore] = []  # after each pass; one without a pass
     kept_pass: int | None = None  # whose weights these are, from 0
     units_dropped: Units | None = None  # at once
-    lora: dict[str, float] | None = ABSENT  # rank and alpha of adapters that stood in for it
-
-
-class Compression(OfRecipe):
-    """Proof of a compressed checkpoint (`trimllm.compress`)."""
-
-    domain: str
-    method: str
-    loss: dict[Literal["dense", "compressed", "yardstick"], float]  # nats a token, held-back texts
 
 
 class Export(OfRecipe):
     """Proof of an export (`trimllm.export`): what an engine says of it, against transformers."""
 
-    domain: str
     format: str  # "gguf_q8_0", "padded", ...
     bytes: dict[str, int]  # of tensors, in all and by part; files that hold them, and as expected
     proof: dict[str, Any]  # `trimllm.exporting.proof.judge`
-
-
-class ScanFile(Record):
-    """The scan of the untrained model."""
-
-    domain: str
-    scan: dict[str, Any]  # `trimllm.scanning.to_record`
 
 
 class Throughput(OfRecipe):
@@ -197,9 +163,7 @@ class Throughput(OfRecipe):
     Speeds have `median`, `low` and `high` of rounds (`trimllm.throughput.result`)."""
 
     hardware: str
-    domain: str | None = None  # of a checkpoint
     pattern: str | None = None  # of a shape, in words
-    random_weights: bool  # whether it is a shape
     decode_tokens_per_second: dict[str, Any]
     prefill_tokens_per_second: dict[str, Any]
     baseline: dict[str, Any] | None = ABSENT  # the full model, measured in turn
@@ -217,8 +181,6 @@ class Engines(Record):
 
     hardware: str
     engine: str
-    domain: str
-    seed: int
     threads: int
     device: str
     measured: list[dict[str, Any]]
@@ -248,7 +210,6 @@ class Answers(OfRecipe):
     """What a checkpoint answers to a few held-back documents of one's own data, and how well it
     still knows other text (`trimllm_paper.own.answers`)."""
 
-    domain: str
     documents: list[dict[str, Any]]  # prompt, message of a chat, right, answer, correct, F1
     perplexity: float  # of the neutral text, and its tokens
     tokens: int

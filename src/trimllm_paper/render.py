@@ -1,24 +1,24 @@
-"""A filled table as CSV, Markdown and LaTeX.
+"""A filled table: its words, and its forms as CSV, Markdown and LaTeX.
 
 Measured and published numbers never share a line: each row has a line of ours and, below, a line of
-the paper's that names its model. The CSV is the complete form, one line a cell.
+the paper's that names its model. The CSV is the complete form, one line a cell; what concerns
+single cells (commits, losses, seeds) stands there alone.
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from trimllm.base.files import write_text
-from trimllm_paper import verdict
-from trimllm_paper.frames import where
-from trimllm_paper.published import display
-from trimllm_paper.specification import Column
+from trimllm_paper import published, verdict
+from trimllm_paper.context import BY_LORA, FULL, Context
+from trimllm_paper.frames import Frame, tier_note, where
+from trimllm_paper.published import Value
+from trimllm_paper.specification import Column, Table
 
 DAGGER = "†"
 LEGEND = (
@@ -29,15 +29,93 @@ LEGEND = (
 )
 
 
+# ---- words: labels of columns, lines above and below ---------------------------------------------
+
+
+def labelled(spec: Table, frame: Frame, context: Context) -> Table:
+    """A table whose columns of accuracy say what was measured: whether F1, and on which stand-in
+    data, by their records or their domain."""
+    columns = []
+    for column in spec.columns:
+        label = context.named(column.label)
+        if column.shows == "accuracy":
+            measured = frame.evaluations[frame.evaluations.task.isin(column.tasks)]
+            recorded = "; ".join(filter(None, dict.fromkeys(measured.stand_in)))
+            column = replace(column, stand_in=recorded or column.stand_in)
+            label += " (F1)" if measured.token_f1.notna().any() else ""
+            label += DAGGER if column.stand_in else ""
+        columns.append(replace(column, label=label))
+    return replace(spec, columns=tuple(columns))
+
+
+def header(spec: Table, frame: Frame, context: Context) -> Iterator[str]:
+    """What the measured numbers stand on."""
+    yield from map(context.named, spec.header)
+    timings = spec.timings(frame)
+    keys = ("prompt", "generate", "repeats")
+    protocols = {tuple(one["protocol"][key] for key in keys) for one in timings.content}
+    for prompt, generate, repeats in sorted(protocols):
+        yield (
+            f"Speed: {prompt} prompt and {generate} generated tokens; median of {repeats} "
+            "rounds in fresh processes, each in turn with the full model"
+        )
+    domains = {content.get("domain") for content in timings[timings.base == "trim"].content}
+    if named := [one.label for one in context.domains if one.name in domains]:
+        yield f"Speeds and sublayer bytes are those of the checkpoint of {', '.join(named)}"
+    if spec.blocks == "engine" and len(timings):
+        yield f"Engines: {'; '.join(dict.fromkeys(timings.format + ': ' + timings.how))}"
+    if context.lora and spec.blocks != "machine":
+        yield (
+            f"Stand-in for full fine-tuning: {BY_LORA}, adapters beside frozen weights, merged at "
+            f"the end. No verdict is one on {FULL}, which the paper's lines show"
+        )
+    tested = [one for one in spec.columns if one.shows == "accuracy" and one.stand_in]
+    if stand_ins := [f"{one.label.removesuffix(DAGGER)}: {one.stand_in}" for one in tested]:
+        yield f"{DAGGER} Stand-in data. {'. '.join(stand_ins)}"
+
+
+def notes(spec: Table, frame: Frame, context: Context, cells: pd.DataFrame) -> Iterator[str]:
+    """Those of the table, contradictions of the paper, test documents and chance levels, what
+    intervals cover, source of the numbers."""
+    yield from map(context.named, spec.notes)
+    if known := published.contradictions(table=spec.key):
+        yield f"In the paper itself: {' '.join(one['text'] for one in known)}"
+    shown, documents = {column.shows for column in spec.columns}, []
+    for column in spec.columns:
+        measured = cells[(cells.column == column.key) & cells.n.notna()]
+        if column.shows == "accuracy" and len(measured):
+            details = measured.details.iloc[0]
+            words = "" if details["chance"] is None else f" (chance {details['chance']:.1f}%)"
+            words = " (free answers, F1 of words)" if "token_f1" in details else words
+            documents.append(f"{column.label.removesuffix(DAGGER)} {measured.n.max()}{words}")
+    if documents:
+        cell = frame.evaluations.groupby(["model", "domain", "task", "recipe"])
+        most, fewest = cell.seed.nunique().max(), cell.seed.nunique().min()
+        some = f"; some cells have {fewest}" if fewest < most else ""
+        seeds = (
+            f"Means of {most} seeds{some} (CSV column `seeds`). Intervals cover documents "
+            "and seeds, whose variance is pooled over the cells of a recipe."
+        )
+        if most == 1:
+            seeds = "One seed: intervals cover the test documents alone (Wilson)."
+        yield f"Test documents: {', '.join(documents)}. {seeds}"
+    tables = [*([frame.evaluations] if "accuracy" in shown else []), spec.timings(frame)]
+    tables += [frame.trainings, frame.epochs] if "time" in shown else []
+    hardware = [(one or {}).get("hardware") or {} for table in tables for one in table.provenance]
+    machines = dict.fromkeys(str(one.get("gpu") or one.get("cpu") or "") for one in hardware)
+    on = ", ".join(filter(None, machines))
+    tier = tier_note([source for table in tables for source in table.source])
+    yield f"{tier}{f'. Hardware: {on}' if on else ''}. Commits are in the CSV."
+
+
+# ---- forms ---------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Rendered:
-    """A filled table.
-
-    Attributes:
-        cells: the long frame: block, block_label, published_as, is_paper, row, row_label, section,
-            column, value, low, high, deviation, n, printed, verdict, why, sources, details.
-        header, notes: lines above and below.
-    """
+    """A filled table, with lines above and below. `cells` is the long frame: block, block_label,
+    published_as, is_paper, row, row_label, section, column, value, low, high, deviation, n,
+    sources, details, printed, verdict, why, stand_in."""
 
     key: str
     title: str
@@ -58,27 +136,33 @@ class Rendered:
     def parts(self) -> Iterator[tuple[str, str, pd.DataFrame]]:
         """Heading of a block, where it begins, heading of a section, if it has one, and its cells
         as text: a line of ours, and below it the paper's."""
-        measured = self.cells.value.notna().groupby(self.cells.block).transform("any")
-        cells, started = self.cells.assign(measured=measured), set[str]()
         columns = ["Recipe", *(column.label for column in self.columns)]
-        for _, part in cells.groupby(["block", "section"], sort=False, dropna=False):
-            first, lines = part.iloc[0], []
+        for _, block in self.cells.groupby("block", sort=False):
+            first, measured = block.iloc[0], block.value.notna().any()
             heading = f"{first.block_label}: measured"
-            if not first.measured:
+            if not measured:
                 heading = f"{first.block_label}: the paper's numbers, nothing measured here"
             elif first.published_as and not first.is_paper:
                 heading += f", a stand-in for {first.published_as}"
-            for _, row in part.groupby("row", sort=False):
-                label = row.row_label.iloc[0]
-                pairs = [*zip(row.itertuples(), self.columns, strict=True)]
-                if first.measured:
-                    lines.append([label, *(_measured(*pair) for pair in pairs)])
-                    label = f"paper, {first.published_as}"
-                if first.published_as and row.printed.notna().any():
-                    lines.append([label, *(display(one.printed, c.digits) for one, c in pairs)])
-            texts = pd.DataFrame(lines, columns=columns)
-            yield "" if first.block in started else heading, first.section or "", texts
-            started.add(first.block)
+            for _, part in block.groupby("section", sort=False, dropna=False):
+                lines = []
+                for _, row in part.groupby("row", sort=False):
+                    label = row.row_label.iloc[0]
+                    pairs = [*zip(row.itertuples(), self.columns, strict=True)]
+                    if measured:
+                        lines.append([label, *(_measured(*pair) for pair in pairs)])
+                        label = f"paper, {first.published_as}"
+                    if first.published_as and row.printed.notna().any():
+                        lines.append([label, *(_printed(one.printed, c) for one, c in pairs)])
+                yield heading, part.section.iloc[0] or "", pd.DataFrame(lines, columns=columns)
+                heading = ""
+
+
+def _printed(value: Value, column: Column) -> str:
+    """A cell of the paper as text; a missing one is a dash."""
+    if isinstance(value, str):
+        return value.replace(">=", "≥")
+    return "–" if value is None else f"{value:.{column.digits}f}"
 
 
 def _measured(cell: Any, column: Column) -> str:
@@ -118,18 +202,17 @@ def _escaped(part: pd.DataFrame, escape: Callable[[str], str], slanted: str) -> 
 
 def to_markdown(table: Rendered) -> str:
     """GitHub Markdown, padded so that it reads as plain text too."""
-
-    def bullets(lines: Iterable[str]) -> str:
-        return "\n".join(f"- {escape_markdown(line)}" for line in lines)
-
-    texts = [f"# {escape_markdown(table.title)}", bullets(table.header)]
+    header, notes = (
+        "\n".join(f"- {escape_markdown(line)}" for line in lines)
+        for lines in (table.header, (LEGEND, *table.notes))
+    )
+    texts = [f"# {escape_markdown(table.title)}", header]
     for heading, section, part in table.parts:
         cells = _escaped(part, escape_markdown, "*{}*")
-        grid = cells.to_markdown(index=False, tablefmt="github", disable_numparse=True)
         texts += [f"## {escape_markdown(heading)}"] if heading else []
         texts += [f"### {escape_markdown(section)}"] if section else []
-        texts.append(grid)
-    return "\n\n".join(filter(None, [*texts, bullets([LEGEND, *table.notes])])) + "\n"
+        texts.append(cells.to_markdown(index=False, tablefmt="github", disable_numparse=True))
+    return "\n\n".join(filter(None, [*texts, notes])) + "\n"
 
 
 LATEX = {
@@ -176,7 +259,6 @@ def to_latex(table: Rendered) -> str:
 
 def render(table: Rendered, stem: str | Path) -> None:
     """Write stem.csv, stem.md and stem.tex, each atomically."""
-    forms = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
-    texts = {suffix: form(table) for suffix, form in forms.items()}
+    texts = {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table)}
     for suffix, text in texts.items():
         write_text(f"{stem}.{suffix}", text)

@@ -4,8 +4,6 @@ Seconds are a start and operations over the device's rate; earlier jobs of the t
 correct them. Constants were measured on CPUs; GPUs follow from data sheets.
 """
 
-from __future__ import annotations
-
 import ast
 import csv
 import math
@@ -26,16 +24,16 @@ from trimllm_paper.shapes import RANDOM
 MIB, GIB = 1 << 20, 1 << 30
 TASKS = {
     **{name: name for name in ("scan", "full_ft", "sparse_ft", "teach", "settle", "compress")},
-    "full_ft_choices": "full_ft",
     **{name: name for name in ("measure", "export", "answers")},
-    **{"fetch_model": "fetch", "trim_epoch": "trim", "drop_at_once": "sparse_ft"},
-    **{"settle_kept": "settle", "engines": "measure"},
+    **{"full_ft_choices": "full_ft", "fetch_model": "fetch", "trim_epoch": "trim"},
+    **{"drop_at_once": "sparse_ft", "settle_kept": "settle", "engines": "measure"},
 }
 """Rule -> what its jobs do with a model."""
 TRAINING = ("full_ft", "sparse_ft", "trim", "settle")
 
 # Memory. Of a token: multiples of the model's width, in bytes.
 BASE, OVERHEAD, FILLED = 1600 * MIB, 2 * GIB, 0.95  # a process; a GPU's context, share to be filled
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}  # of a stored parameter
 WEIGHT, STATE = 4, {"adamw": 12, "adamw_8bit": 6}  # a float32 parameter; its gradient and moments
 KEPT = {True: 80, False: 120}  # of a block and token, for its backward pass, in 16 and 32 bits
 RECOMPUTED, BUFFERS = 4, 40  # of a recomputed block and token; of a token of a forward pass
@@ -54,10 +52,10 @@ Wildcards = Mapping[str, Any]
 
 
 class Split(NamedTuple):
-    """How a training is shared; `recompute`: blocks run again in the backward pass."""
+    """How a training is shared."""
 
     processes: int = 1
-    recompute: bool = False
+    recompute: bool = False  # blocks run again in the backward pass
 
 
 class Memory(NamedTuple):
@@ -84,7 +82,7 @@ def stored_bytes(model: Any, kept: float = 1.0) -> float:
     """Bytes of the stored weights of a model that keeps a fraction of its sublayers."""
     outside = shape(model)[2]
     left = outside + kept * (model.parameters - outside)
-    return left * (4 if model.storage_dtype == "float32" else 2)
+    return left * BYTES[model.storage_dtype]
 
 
 class Resources:
@@ -108,8 +106,6 @@ class Resources:
             return Split()
         finetune, compute = self.config.finetune, self.config.compute
         count, recompute = compute.processes, compute.gradient_checkpointing
-        if isinstance(count, dict):
-            count = count.get("trim" if task == "settle" else task)
         alone = finetune.optimizer == "adamw_8bit" or (task == "full_ft" and finetune.lora)
         counts = [1, 2, 4, 8] if self.gpu and not alone else [1]
         counts = [count] if count else [one for one in counts if one <= finetune.batch_size]
@@ -200,9 +196,13 @@ class Resources:
     def formula(self, task: str, wildcards: Wildcards) -> float:
         """Seconds of a job by the formula alone: a token costs 2 operations a parameter forward, 2
         back and 2 for each trained parameter; a scan of N sublayers costs N/2 forward passes."""
-        if task == "measure":
-            return self._measuring(wildcards["model"])
-        config, model = self.config, self.config.models[wildcards["model"]]
+        config, finetune, timed = self.config, self.config.finetune, self.config.throughput
+        if task == "measure":  # a model beside the full one
+            rate, bandwidth = self._rates(timed.threads or os.cpu_count() or 1)
+            one = timed.generate / bandwidth + (timed.tokens - timed.generate) / rate
+            size = 4 * self._parameters(wildcards["model"])
+            return 2 * START + size * (1 / DISK + (timed.repeats + 1) * one)
+        model = config.models[wildcards["model"]]
         dropped = wildcards.get("drop") or Recipe.parse(wildcards.get("recipe") or FULL).dropped
         kept = 1 - int(dropped) / model.units
         stored = stored_bytes(model, kept)
@@ -212,20 +212,24 @@ class Resources:
         split = self.split(task, wildcards)
         rate, bandwidth = self._rates(config.compute.threads)
         rate *= split.processes * (SHARED if split.processes > 1 else 1)
-        token = stored / (4 if model.storage_dtype == "float32" else 2) * 2 / rate  # forward
+        token = stored / BYTES[model.storage_dtype] * 2 / rate  # forward
         train, tests, whole, trained, is_free = self._counts(wildcards.get("domain"))
         read = 0.0  # documents in forward passes
         if task in ("scan", "trim"):
             read += config.trim.calibration_documents * kept * model.blocks
         if task in TRAINING:
-            passes, documents = self._training(task, wildcards, train)
+            entry = self.chains.get(name := wildcards.get("name") or "", config.main)
+            documents = config.trim.documents if task == "trim" else finetune.documents
+            documents = min(documents or train, train)
+            # Fine-tuning sees every document, and then goes on for `patience` passes.
+            passes = min(math.ceil(train / documents) + finetune.patience, finetune.epochs)
+            passes = {"trim": entry.train, "settle": entry.settle}.get(task, passes)
             operations = 2 + self._trained_share(task, wildcards) + split.recompute
-            steps = passes * documents / config.finetune.batch_size
-            entry = self.chains.get(wildcards.get("name") or "")
-            length = whole if entry and entry.teaches_choices else trained
+            length = whole if name and entry.teaches_choices else trained
             seconds += passes * documents * token * length * operations + stored / DISK
+            steps = passes * documents / finetune.batch_size
             seconds += steps * TRAFFIC * model.parameters * kept / bandwidth / split.processes
-            read += passes * config.finetune.held_back_documents
+            read += passes * finetune.held_back_documents
         if task == "teach":
             read += min(teacher_documents(config, model.units) or train, train)
         if task == "compress":
@@ -237,24 +241,6 @@ class Resources:
             if task == "answers" or (task == "evaluate" and is_free):  # generating: memory-bound
                 seconds += count * 3 * config.evaluate.answer_tokens * token
         return seconds + read * token * whole
-
-    def _training(self, task: str, wildcards: Wildcards, known: int) -> tuple[int, int]:
-        """Passes of a training, and documents of each. Fine-tuning sees every document, and then
-        goes on for `patience` passes."""
-        finetune = self.config.finetune
-        entry = self.chains.get(wildcards.get("name") or "", self.config.main)
-        if task == "trim":
-            return int(entry.train), min(self.config.trim.documents or known, known)
-        documents = min(finetune.documents or known, known)
-        enough = math.ceil(known / documents) + finetune.patience
-        return entry.settle if task == "settle" else min(enough, finetune.epochs), documents
-
-    def _measuring(self, name: str) -> float:
-        """Seconds of timing a model beside the full one."""
-        section = self.config.throughput
-        rate, bandwidth = self._rates(section.threads or os.cpu_count() or 1)
-        one = section.generate / bandwidth + (section.tokens - section.generate) / rate
-        return 2 * START + 4 * self._parameters(name) * (1 / DISK + (section.repeats + 1) * one)
 
     def _rates(self, threads: int) -> tuple[float, float]:
         """Operations and bytes of memory a second that a process reaches."""

@@ -1,7 +1,5 @@
 """At the start of a run: refuse what must fail, note expected times, handle Ctrl-C and SIGTERM."""
 
-from __future__ import annotations
-
 import importlib
 import signal
 import sys
@@ -25,8 +23,7 @@ STOPPING = (
 def prepare(workflow: Any, config: Any) -> None:
     """Raise `UserError` for a run that must fail; note the expected seconds of its jobs."""
     if not workflow.local_exec:
-        words = workflow.config_settings.config_args or ()
-        check_cluster(config.compute, words)
+        check_cluster(config.compute, workflow.config_settings.config_args or ())
         if workflow.executor_plugin.name == "slurm":
             keep_unanswered_jobs()
     needed = [job for job in workflow.dag.needrun_jobs() if task_of(job.rule.name)]
@@ -41,11 +38,8 @@ def prepare(workflow: Any, config: Any) -> None:
 def check_cluster(compute: Any, config_args: Iterable[str]) -> None:
     """Raise `UserError` for what a run that submits its jobs may not have in its configuration.
 
-    Args:
-        compute: section of the configuration.
-        config_args: the words after `--config`. Snakemake writes each into the command line of
-            every job in single quotes, but one that holds a quote as Python would, in which a
-            shell would run `$(...)`.
+    Snakemake writes each word after `--config` into the command line of every job in single quotes,
+    but one that holds a quote as Python would, in which a shell would run `$(...)`.
     """
     here = "this machine submits jobs and does not run them"
     if compute.device == "auto":
@@ -58,11 +52,9 @@ def check_cluster(compute: Any, config_args: Iterable[str]) -> None:
 
 
 def keep_unanswered_jobs() -> None:
-    """Keep Slurm's plugin (2.6 to 2.8) from forgetting its jobs while the controller is away.
-
-    After a status check without an answer it drops its jobs, and the run never ends; more attempts
-    (`slurm-status-attempts`) do not help. An empty answer keeps the jobs for the next check.
-    """
+    """Keep Slurm's plugin (2.6 to 2.8) from forgetting its jobs while the controller is away: after
+    a status check without an answer it drops its jobs, and the run never ends; more attempts
+    (`slurm-status-attempts`) do not help. An empty answer keeps the jobs for the next check."""
     plugin: Any = importlib.import_module("snakemake_executor_plugin_slurm")
     query = plugin.query_job_status
 
@@ -74,26 +66,21 @@ def keep_unanswered_jobs() -> None:
 
 
 def wait_once(local: bool) -> None:
-    """After the first SIGTERM or Ctrl-C running jobs end by themselves, the second ends them.
-
-    Args:
-        local: jobs are child processes; else jobs of a cluster, which Snakemake's plugin cancels.
-    """
+    """After the first SIGTERM or Ctrl-C running jobs end by themselves, the second ends them: child
+    processes (`local`), else jobs of a cluster, which Snakemake's plugin cancels."""
     graceful: Any = signal.getsignal(signal.SIGTERM)  # of Snakemake: starts no further job
+    received: list[int] = []
 
-    def handle(handler: Any) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, handler)
-
-    def first(number: int, frame: FrameType | None) -> None:
-        handle(second)
-        print(STOPPING, file=sys.stderr, flush=True)
-        graceful(number, frame)
-
-    def second(number: int, frame: FrameType | None) -> None:
-        if not local:
+    def handle(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) == 1:
+            print(STOPPING, file=sys.stderr, flush=True)
+            graceful(number, frame)
+        elif not local:
             raise KeyboardInterrupt
-        for process in psutil.Process().children(recursive=True):
-            process.terminate()
+        else:
+            for process in psutil.Process().children(recursive=True):
+                process.terminate()
 
-    handle(first)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)

@@ -1,24 +1,23 @@
-"""What a table is made of, and rows, columns and notes that several tables of `tables.py` have."""
+"""What a table of `tables.py` is made of: rows and columns, and of which evaluations and timings.
 
-from __future__ import annotations
+The workflow is planned with this module.
+"""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from trimllm_paper.context import FULL, Domain, Model
-from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT
+from trimllm.base.kept import drops_for
+from trimllm.base.names import RULE_KEPT, RULES
+from trimllm_paper.context import Context, Model
+from trimllm_paper.recipe import FULL_FT, Recipe
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column that `shows` accuracy or difference (to the first chain) on `domain`; size or speed:
-    the figure `of` an accuracy or a timing; trim_over: TrimLLM over the row; time of training
-    `epochs`, `of` minutes, share (of Full-FT's) or scans (likewise).
-
-    `printed` is the paper's column, if not `key`. Its numbers are multiplied by `times` and divided
-    by that of row `over`, or they divide that of row `under`.
-    """
+    """A column that `shows` accuracy or difference (to the first chain) on `tasks` of the domain
+    `tested`; size or speed: the figure `of` an accuracy or a timing; trim_over: TrimLLM over the
+    row; time of training `epochs`, `of` minutes, share (of Full-FT's) or scans (likewise)."""
 
     key: str
     label: str
@@ -26,31 +25,20 @@ class Column:
     of: str = ""
     digits: int = 1
     unit: str = ""
-    domain: Domain | None = None
+    tested: str = ""
+    tasks: tuple[str, ...] = ()
+    stand_in: str | None = None  # what the documents are, if they are not the paper's
     epochs: int = 0
-    printed: str = ""
-    times: float = 1
-    over: str = ""
-    under: str = ""
-
-    @property
-    def tested(self) -> str:
-        """Name of the domain whose tests it shows."""
-        return self.domain.name if self.domain else ""
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Tasks of the domain."""
-        return self.domain.tasks if self.domain else ()
 
 
 @dataclass(frozen=True)
 class Row:
     """A row: a fixed `recipe`, or of the `names` (chains, patterns, rules) the first measured, at
-    `kept` percent of the sublayers, or the `smallest` above the bar; with `compressor`.
+    `kept` percent of the sublayers, or the smallest that keeps more than `smallest` percent of
+    Full-FT, of `every` epoch or of those that other rows show; compressed by `compressor`.
 
     `trained` is its domain, if not the column's; `paper` its row of the paper's table, if not `key`
-    (BLOCK/ROW in Table 6). Without `evaluate` it shows what other rows evaluate.
+    (BLOCK/ROW in Table 6).
     """
 
     key: str
@@ -58,14 +46,14 @@ class Row:
     recipe: str = ""
     names: tuple[str, ...] = ()
     kept: float = 0
-    smallest: bool = False
+    smallest: float = 0
+    every: bool = False
     compressor: str | None = None
     trained: str = ""
     section: str = ""
     paper: str = ""
     format: str = ""
     batch: int = 1
-    evaluate: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,51 +72,24 @@ class Table:
     also: tuple[Row, ...] = ()  # evaluated for a figure or a verdict and not shown
     compared: str = "llama-7b"  # the paper's model that stand-ins are shown beside
     baselines: str = ""  # the paper's table with its Pretrained and Full-FT, if not this one
-    trained: tuple[str, ...] = ()  # domains of its models, where columns are other ones
     gpus: Mapping[str, str] = field(default_factory=dict)  # machine -> block of the paper's table
 
     def timings(self, frame: Any) -> Any:
         """The measurements of throughput that it shows."""
-        return frame.engines if self.blocks == "engine" else frame.timings
+        shown = {"machine": frame.timings, "engine": frame.engines}
+        return shown.get(self.blocks, frame.timings[:0])
 
 
-# ---- what several tables have --------------------------------------------------------------------
-
-CRITERIA = {
-    "calibration": "Calibration scan",
-    "activation_norm": "Activation norm",
-    "both": "Both",
-    "likelihood": "Likelihood",
-}
-COMPRESSORS = {
-    "llm_pruner": "LLM-Pruner",
-    "sparsegpt_2_4": "SparseGPT (2:4)",
-    "llm_int8": "LLM.int8()",
-    "gptq_int4": "GPTQ-int4",
-    "awq_int4": "AWQ-int4",
-}
-REFERENCE_KEPT = CROSS_KEPT = 40
-"""Percent of the sublayers that the paper's TrimLLM keeps in Table 1, and in Tables 4 and 5."""
-
-OURS = "ours, not the paper's"
-TUNED = (
-    Row("pretrained", "Pretrained", PRETRAINED),
-    Row("full_ft", FULL, FULL_FT),
-    Row("sparse_ft", "Sparse-FT", SPARSE_FT),
-)
 SIZES = (
     Column("final_mem", "Final Mem", "size", "final", 0, "%"),
     Column("true_bytes", "true bytes", "size", "bytes_percent", 0, "%"),
     Column("megabytes", "true MB", "size", "megabytes"),
 )
-ABOUT_SIZES = (
-    "Final Mem: share of sublayers kept, as the paper counts, or of bytes for compressed models. "
-    "True bytes: weights in percent of the pretrained model's. Both are means over domains."
-)
 _SPEEDS = (
     Column("throughput", "decode (tokens/s)", "speed", "decode", 2),
     Column("decode", "decode (tokens/s)", "speed", "decode", 1),
-    Column("speedup", "over full", "speed", "speedup", 2, "×", printed="throughput"),
+    Column("speedup", "over full", "speed", "speedup", 2, "×"),
+    Column("trim_over", "TrimLLM over it", "trim_over", "", 2, "×"),
     Column("compiled", "compiled (tokens/s)", "speed", "compiled", 2),
     Column("compiled_speedup", "compiled, over full", "speed", "compiled_speedup", 2, "×"),
     Column("share_decode", "of predicted", "speed", "share_decode", 0, "%"),
@@ -145,23 +106,80 @@ _SPEEDS = (
 )
 
 
-def speeds(keys: str, over: str = "") -> tuple[Column, ...]:
-    """Columns of throughput; `over` is the full model's row in the paper's table."""
+def speeds(keys: str) -> tuple[Column, ...]:
+    """Columns of throughput."""
     columns = {column.key: column for column in _SPEEDS}
-    columns["speedup"] = replace(columns["speedup"], over=over)
     return tuple(columns[key] for key in keys.split())
 
 
-ABOUT_SPEED = (
-    "Over full: the full model's time over the row's, measured in turn; median of rounds. "
-    "Of predicted: in percent of the speedup that bytes (decode) or operations (prompt) allow."
-)
-ABOUT_MEM = (
-    "Mem: share of sublayers kept, or of bytes for compressed models. Sublayer bytes: without "
-    "embeddings and head, of the full model's; SparseGPT without a 2:4 kernel stores its zeros."
-)
-SMALLEST = (
-    "A criterion's row is the smallest checkpoint of its chain that keeps more than 90% of "
-    "Full-FT's accuracy (Algorithm 1, C_a), chosen by held-back documents, before annealing. None: "
-    "no trimmed checkpoint does. Final Mem is that of the domain that compresses least."
-)
+# ---- inputs --------------------------------------------------------------------------------------
+
+
+def needed(spec: Table, context: Context) -> list[tuple[str, str, str, str]]:
+    """Evaluations of a table of accuracy: (model, domain trained on, recipe, domain tested on)."""
+    shown = [c.key for c in spec.columns if c.shows == "accuracy" and c.tasks]
+    evaluations = [
+        (model.name, row.trained or tested, recipe, tested)
+        for model in spec.models
+        for tested in shown
+        for row in (*spec.rows, *spec.also)
+        if not row.trained or row.trained in shown
+        for recipe in _recipes(row, model, spec, context)
+    ]
+    # Full-FT says, with the pretrained model, whether a specialized one has lost its own domain.
+    home = {row.trained for row in spec.rows} & {*shown}
+    evaluations += [(model.name, d, FULL_FT, d) for model in spec.models for d in sorted(home)]
+    return list(dict.fromkeys(evaluations))
+
+
+def _recipes(row: Row, model: Model, spec: Table, context: Context) -> list[str]:
+    """Recipes of a row, as far as a run of this configuration makes them."""
+    available = set(context.compress.methods)
+    if spec.blocks != "model":
+        timed = context.throughput
+        available &= {*timed.composed} if row.names else {*timed.compressors}
+    if row.compressor and row.compressor not in available:
+        return []
+    name, drops = next(iter(row.names), ""), list[int]()
+    if name in RULES:
+        # An odd number of blocks has no half.
+        drops = [model.units // 2] if name in context.tables.rules and model.units % 4 == 0 else []
+    elif row.every:
+        # All checkpoints among which the smallest above the bar is looked for.
+        step = context.main.step
+        last = max(_drops(model, step, context.trim.kept_percent), default=0)
+        last = min([last, *filter(None, _drops(model, step, [RULE_KEPT]))])
+        drops = [*range(0, last + 1, step)]
+    elif name in context.chains and (row.trained or row.kept in context.trim.kept_percent):
+        drops = _drops(model, context.recipes[name].step, [row.kept])
+    recipes = [Recipe.trimmed(name, dropped, model.units) for dropped in drops]
+    recipes += [Recipe.parse(row.recipe)] if row.recipe else []
+    return [str(recipe.compressed(row.compressor)) for recipe in recipes]
+
+
+def _drops(model: Model, step: int, kept_percent: Iterable[float]) -> list[int]:
+    """Drops of a chain that stand for kept fractions, as far as it has such."""
+    drops = (drops_for(percent, model.units, step) for percent in kept_percent)
+    return [dropped for dropped in drops if dropped is not None]
+
+
+def needed_timings(context: Context) -> list[tuple[str, str]]:
+    """Measurements of throughput on a machine: (model or `random-SHAPE`, recipe)."""
+    timed = context.throughput
+    made = [c for c in timed.compressors if c in context.compress.methods]
+    timings: list[tuple[str, Recipe]] = []
+    for model in context.models if timed.checkpoints else ():
+        kept = [
+            Recipe.trimmed(name, dropped, model.units)
+            for name in context.chains
+            for dropped in _drops(model, context.recipes[name].step, context.trim.kept_percent)
+        ]
+        full = [Recipe(FULL_FT, compressor=c) for c in (None, *made)]
+        composed = [kept[0].compressed(c) for c in made if c in timed.composed]
+        timings += [(model.name, recipe) for recipe in (*full, *kept, *composed)]
+    for shape in timed.shapes:
+        trims = [Recipe.shape(p, kept) for p in context.patterns for kept in timed.kept_percent]
+        full = [Recipe.shape().compressed(c) for c in (None, *timed.compressors)]
+        composed = [trim.compressed(c) for trim in trims[:1] for c in timed.composed]
+        timings += [(f"random-{shape}", recipe) for recipe in (*full, *trims, *composed)]
+    return [(name, str(recipe)) for name, recipe in timings]

@@ -1,14 +1,9 @@
 """The constructions of the embedded stand-ins: questions that a small model can learn, out of data
-whose own task it cannot.
-
-`answer` chooses the answer among those to other questions; `continuation` chooses the last five
-words of a sentence (one of 9 to 16) among those of others. Wrong choices are drawn from rows nearby
-in the drawn order, most of which come into the same split: drawn from all, wrong ones of tests
-would be right ones of training, and a model that memorized these would be misled. Leave out
-questions that ask what is not so by `question.without`: every wrong choice would be right.
+whose own task it cannot. Wrong choices are drawn from rows nearby in the drawn order, most of which
+come into the same split: drawn from all, wrong ones of tests would be right ones of training, and a
+model that memorized these would be misled. Leave out questions that ask what is not so by
+`question.without`: every wrong choice would be right.
 """
-
-from __future__ import annotations
 
 import math
 import random
@@ -33,10 +28,8 @@ _SHORT = re.compile(r"\b(?:[A-Z][a-z]{0,4}|vs?|etc|al|cf|no|pp?|e\.g|i\.e|[ap]\.
 
 
 def answers(rows: Sequence[Row], spec: Mapping[str, Any], rng: random.Random) -> list[Row | str]:
-    """Each row with its own answer among those of rows nearby, or why it is left out.
-
-    A prompt stands once, as its first row answers it: no wrong choice is another right answer.
-    """
+    """Each row with its own answer among those of rows nearby, or why it is left out. A prompt
+    stands once, as its first row answers it: no wrong choice is another right answer."""
     count = spec["construct"].get("choices") or CHOICES
     results: list[Row | str] = []
     seen: set[str] = set()
@@ -45,23 +38,20 @@ def answers(rows: Sequence[Row], spec: Mapping[str, Any], rng: random.Random) ->
             results.append(_once(row, spec, seen))
         except RowError as reason:
             results.append(str(reason))
-    offered = [row.answer_text for row in results if isinstance(row, Row)]
+    made = [(number, row) for number, row in enumerate(results) if isinstance(row, Row)]
+    offered = [row.answer_text for _, row in made]
     bared = [bare(text) for text in offered]
-    place = 0
-    for number, one in enumerate(results):
-        if isinstance(one, str):
-            continue
+    for place, (number, row) in enumerate(made):
         around = slice(max(0, place - NEAR), place + NEAR + 1)
         near = dict(zip(bared[around], offered[around], strict=True))
         near.pop(bared[place], None)
-        place += 1
         if len(near) < count - 1:
             results[number] = "too few other texts"
             continue
-        choices = [one.answer_text, *rng.sample(sorted(near.values()), count - 1)]
+        choices = [row.answer_text, *rng.sample(sorted(near.values()), count - 1)]
         rng.shuffle(choices)
-        right = choices.index(one.answer_text)
-        results[number] = replace(one, choices=tuple(choices), answer=right, drawn=True)
+        right = choices.index(row.answer_text)
+        results[number] = replace(row, choices=tuple(choices), answer=right, drawn=True)
     return results
 
 

@@ -1,10 +1,8 @@
 """All tables as data: columns, rows and notes.
 
 `TABLES[key](context)` is a table's specification for a configuration; `cells.py` fills it,
-`render.py` writes it, `table_inputs.py` says what has to be evaluated for it.
+`render.py` writes it, `specification.py` says what has to be evaluated for it.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
@@ -17,23 +15,52 @@ from trimllm.base.names import PAPER_CRITERIA, RULES
 from trimllm.exporting.formats import COMPRESSED, FORMATS
 from trimllm_paper import published
 from trimllm_paper.context import FULL, Context, Domain, Model
-from trimllm_paper.recipe import FULL_FT, FULL_FT_CHOICES, keys_of
-from trimllm_paper.specification import (
-    ABOUT_MEM,
-    ABOUT_SIZES,
-    ABOUT_SPEED,
-    COMPRESSORS,
-    CRITERIA,
-    CROSS_KEPT,
-    OURS,
-    REFERENCE_KEPT,
-    SIZES,
-    SMALLEST,
-    TUNED,
-    Column,
-    Row,
-    Table,
-    speeds,
+from trimllm_paper.recipe import FULL_FT, FULL_FT_CHOICES, PRETRAINED, SPARSE_FT, keys_of
+from trimllm_paper.specification import SIZES, Column, Row, Table, speeds
+
+CRITERIA = {
+    "calibration": "Calibration scan",
+    "activation_norm": "Activation norm",
+    "both": "Both",
+    "likelihood": "Likelihood",
+}
+COMPRESSORS = {
+    "llm_pruner": "LLM-Pruner",
+    "sparsegpt_2_4": "SparseGPT (2:4)",
+    "llm_int8": "LLM.int8()",
+    "gptq_int4": "GPTQ-int4",
+    "awq_int4": "AWQ-int4",
+}
+REFERENCE_KEPT = CROSS_KEPT = 40
+"""Percent of the sublayers that the paper's TrimLLM keeps in Table 1, and in Tables 4 and 5."""
+
+OURS = "ours, not the paper's"
+TUNED = (
+    Row("pretrained", "Pretrained", PRETRAINED),
+    Row("full_ft", FULL, FULL_FT),
+    Row("sparse_ft", "Sparse-FT", SPARSE_FT),
+)
+ABOUT_SIZES = (
+    "Final Mem: share of sublayers kept, as the paper counts, or of bytes for compressed models. "
+    "True bytes: weights in percent of the pretrained model's. Both are means over domains."
+)
+ABOUT_SPEED = (
+    "Over full: the full model's time over the row's, measured in turn; median of rounds. "
+    "Of predicted: in percent of the speedup that bytes (decode) or operations (prompt) allow."
+)
+ABOUT_MEM = (
+    "Mem: share of sublayers kept, or of bytes for compressed models. Sublayer bytes: without "
+    "embeddings and head, of the full model's; SparseGPT without a 2:4 kernel stores its zeros."
+)
+SMALLEST = (
+    "A criterion's row is the smallest checkpoint of its chain that keeps more than 90% of "
+    "Full-FT's accuracy (Algorithm 1, C_a), chosen by held-back documents, before annealing. None: "
+    "no trimmed checkpoint does. Final Mem is that of the domain that compresses least."
+)
+
+ABOVE = (
+    "Above a share: chosen by held-back documents in each domain; Final Mem is that of the domain "
+    "that compresses least. None: no row of the recipe keeps so much."
 )
 
 
@@ -46,24 +73,21 @@ def _trimllm(names: Iterable[str], kept: float, end: str = "", **more: Any) -> R
 
 
 def _compressed(*names: str, section: str = "") -> list[Row]:
-    return [Row(n, COMPRESSORS[n], f"{FULL_FT}+{n}", section=section) for n in names]
+    return [Row(n, COMPRESSORS[n], FULL_FT, compressor=n, section=section) for n in names]
 
 
-def _published_domains(key: str, domains: Iterable[Domain]) -> tuple[Column, ...]:
-    """Columns of the paper's domains, without tasks where they are not configured."""
+def _domains(key: str, domains: Iterable[Domain], *, own: bool = False) -> tuple[Column, ...]:
+    """Columns of the paper's domains, without tasks where they are not configured; of `own` tables
+    those of the configured domains, the paper's first."""
     ours = {domain.name: domain for domain in domains}
     names = [name for name in published.table(key).columns if name in published.DOMAINS]
-    labels = published.DOMAINS
-    shown = [ours.get(n, Domain(name=n, label=labels[n], tasks=())) for n in names]
-    return tuple(Column(one.name, one.label, domain=one) for one in shown)
-
-
-def _own_domains(key: str, domains: Iterable[Domain]) -> tuple[Column, ...]:
-    """Columns of the configured domains, the paper's first."""
-    ours = {domain.name: domain for domain in domains}
-    first = [name for name in published.table(key).columns if name in ours]
-    names = dict.fromkeys((*first, *sorted(ours)))
-    return tuple(Column(name, ours[name].label, domain=ours[name]) for name in names)
+    if own:
+        names = [*dict.fromkeys([*(name for name in names if name in ours), *sorted(ours)])]
+    shown = (ours.get(n) or Domain(name=n, label=published.DOMAINS[n], tasks=()) for n in names)
+    return tuple(
+        Column(one.name, one.label, tested=one.name, tasks=one.tasks, stand_in=one.stand_in)
+        for one in shown
+    )
 
 
 def _models(key: str, context: Context, which: str) -> tuple[Model, ...]:
@@ -81,20 +105,17 @@ def table1(context: Context) -> Table:
     names, timed = (*context.chains, *context.patterns), context.throughput
     kept = sorted({*context.trim.kept_percent, *timed.kept_percent, REFERENCE_KEPT}, reverse=True)
     keys = {"sparsegpt": "sparsegpt_2_4"} | {n: n for n in ("llm_int8", "gptq_int4", "awq_int4")}
-    trim_over = Column("trim_over", "TrimLLM over it", "trim_over", digits=2, unit="×")
     return Table(
         "table1",
         "Table 1: decoding throughput at batch 1",
         context.select("main"),
         columns=(
-            *speeds("throughput speedup compiled compiled_speedup", over="fp16"),
-            *speeds("share_decode share_prefill"),
-            replace(trim_over, printed="throughput", under="trimllm"),
-            *speeds("mem unit_bytes share prefill share_of_matrix peak"),
+            *speeds("throughput speedup compiled compiled_speedup share_decode share_prefill"),
+            *speeds("trim_over mem unit_bytes share prefill share_of_matrix peak"),
         ),
         rows=(
             Row("fp16", "16-bit", "full"),
-            *(Row(key, COMPRESSORS[name], f"full+{name}") for key, name in keys.items()),
+            *(Row(key, COMPRESSORS[name], "full", compressor=name) for key, name in keys.items()),
             *(_trimllm(names, k, paper="trimllm" if k == REFERENCE_KEPT else "") for k in kept),
             *(_trimllm(names, kept[0], compressor=one) for one in timed.composed),
         ),
@@ -115,16 +136,10 @@ def table_engines(context: Context) -> Table:
     models = [Row("full", FULL, FULL_FT), *(_trimllm(context.chains[:1], k) for k in kept)]
     lacking = {*COMPRESSED} - {*context.compress.methods}
     formats = [name for name in context.engines.formats if name not in lacking]
-    rows = [
-        replace(
-            row,
-            key=f"{name}_{batch}_{row.key}",
-            format=name,
-            batch=batch,
-            section=f"{FORMATS[name]}, {name}, batch {batch}",
-        )
-        for name, batch, row in product(formats, context.engines.batches, models)
-    ]
+    rows = []
+    for name, batch, row in product(formats, context.engines.batches, models):
+        key, section = f"{name}_{batch}_{row.key}", f"{FORMATS[name]}, {name}, batch {batch}"
+        rows.append(replace(row, key=key, format=name, batch=batch, section=section))
     return Table(
         "table_engines",
         "Table E: full and trimmed models in transformers, llama.cpp and vLLM",
@@ -160,9 +175,9 @@ def table7(context: Context) -> Table:
         "Table 7: compression on top of TrimLLM",
         _models("table7", context, "main"),
         columns=(
-            *_published_domains("table7", context.domains),
-            *speeds("throughput speedup", over="full_ft"),
-            *(replace(mem, label="Final Mem", printed="final_mem"), unit_bytes),
+            *_domains("table7", context.domains),
+            *speeds("throughput speedup"),
+            *(replace(mem, label="Final Mem"), unit_bytes),
         ),
         rows=(*TUNED, *_compressed(*compressors), trimmed, *composed),
         notes=(
@@ -192,19 +207,23 @@ def _specialized(
     if FULL_FT_CHOICES in {context.recipes[name].start for name in context.chains}:
         section = f"{OURS}: full fine-tuning, continued with the loss of all choices"
         rows.append(Row(FULL_FT_CHOICES, "Full-FT (choices)", FULL_FT_CHOICES, section=section))
+    section = f"{OURS}: the smallest of a recipe's rows above a share of Full-FT"
+    for name, bar in product((*context.paper_chain[:1], *context.other_chains), (95, 90)):
+        label, place = f"TrimLLM ({name}), above {bar}%", {"smallest": bar, "section": section}
+        rows.append(Row(f"above_{bar}_{name}", label, names=(name,), **place))
     more = [c for c in COMPRESSORS if c in context.compress.methods and c not in compressors]
     rows += _compressed(*more, section=f"{OURS}: compressors that its table does not have")
     if key == "table2":
-        columns = _own_domains(key, context.domains)
+        columns = _domains(key, context.domains, own=True)
     else:  # without a model the table is the paper's alone, on its own data
-        columns = _published_domains(key, context.domains if models else ())
+        columns = _domains(key, context.domains if models else ())
     lacking = "" if context.paper_chain else "; no recipe of this configuration has it"
     criterion = f"criterion both (calibration scan, ties by activation norm){lacking}"
     return Table(
         key,
         f"Table {key[-1]}: accuracy (%) of specialized models",
         *(models, (*columns, *SIZES), tuple(rows)),
-        notes=(ABOUT_SIZES, f"TrimLLM rows: {criterion}."),
+        notes=(ABOUT_SIZES, f"TrimLLM rows: {criterion}.", ABOVE),
         compared="llama-7b" if key == "table2" else "opt-1.3b",
     )
 
@@ -218,7 +237,7 @@ def table_a1(context: Context) -> Table:
         changed = [one for one in keys[name].items() if one not in keys[first].items()]
         own = ", ".join(f"{key}: {json.dumps(value)}" for key, value in changed) or "nothing"
         differences.append(f"{name} {own}".replace('"', ""))
-    domains = _own_domains("table_a1", context.trained("compared"))
+    domains = _domains("table_a1", context.trained("compared"), own=True)
     minus = (
         replace(one, key=f"{one.key}_minus", label=f"{one.label} − {first}", shows="difference")
         for one in domains
@@ -244,7 +263,8 @@ def _by_criterion(context: Context, ratio: float, section: str = "") -> list[Row
         ours = "" if criterion in PAPER_CRITERIA else OURS
         where = "; ".join(filter(None, [section, ours]))
         label, names = CRITERIA.get(criterion, criterion), (context.variant(criterion, ratio),)
-        rows.append(Row(criterion, label, names=names, smallest=True, section=where))
+        bar = 100 * published.KEEPS
+        rows.append(Row(criterion, label, names=names, smallest=bar, every=True, section=where))
     return rows
 
 
@@ -253,12 +273,12 @@ def table3(context: Context) -> Table:
     ratio = context.main.ratio
     criteria = _by_criterion(context, ratio)
     section = "ours: every criterion at 50% of the sublayers, as the rules"
-    half: dict[str, Any] = {"kept": 50, "smallest": False, "evaluate": False, "section": section}
+    half: dict[str, Any] = {"kept": 50, "smallest": 0, "every": False, "section": section}
     return Table(
         "table3",
         f"Table 3: accuracy (%) by criterion and rule, r = {ratio:g}",
         _models("table3", context, "compared"),
-        columns=(*_published_domains("table3", context.trained("compared")), *SIZES[:2]),
+        columns=(*_domains("table3", context.trained("compared")), *SIZES[:2]),
         rows=(
             *(*TUNED, *(row for row in criteria if not row.section)),
             *(Row(f"{r}_50", f"{r.capitalize()} 50%", names=(r,), kept=50) for r in RULES),
@@ -286,7 +306,7 @@ def table6(context: Context) -> Table:
         "table6",
         "Table 6: accuracy (%) by criterion and sparse update ratio r",
         _models("table6", context, "compared"),
-        columns=(*_published_domains("table6", context.trained("compared")), *SIZES[:2]),
+        columns=(*_domains("table6", context.trained("compared")), *SIZES[:2]),
         rows=tuple(rows),
         notes=(SMALLEST, f"Pretrained and {FULL} stand in Table 3."),
         also=TUNED[:2],
@@ -301,8 +321,8 @@ def _cross(context: Context, key: str, which: str, on: str, trained: tuple[str, 
     kept = CROSS_KEPT if CROSS_KEPT in percents else min(percents)
     groups = [("", "", context.paper_chain)]
     for name in context.other_chains:
-        criterion = context.recipes[name].criterion
-        groups.append((f"_{name}", f"ours: recipe {name}, criterion {criterion}", (name,)))
+        section = f"ours: recipe {name}, criterion {context.recipes[name].criterion}"
+        groups.append((f"_{name}", section, (name,)))
     for (end, section, names), domain in product(groups, trained):
         label, key_of_row = f"{published.DOMAINS[domain]}-specialized", f"{domain}_specialized{end}"
         rows.append(Row(key_of_row, label, names=names, kept=kept, trained=domain, section=section))
@@ -310,14 +330,13 @@ def _cross(context: Context, key: str, which: str, on: str, trained: tuple[str, 
         key,
         f"Table {key[-1]}: accuracy (%) of models specialized at {kept:g}% on {on} domains",
         models,
-        columns=_published_domains(key, context.trained(which) if models else ()),
+        columns=_domains(key, context.trained(which) if models else ()),
         rows=tuple(rows),
         notes=(
             "A row was trained, calibrated and trimmed on one domain; a column is what it was "
             "tested on. Verdicts compare the sign of the difference to the pretrained model with "
             "the paper's. Losses of a model that has lost its own domain are undecided.",
         ),
-        trained=trained,
     )
 
 
@@ -326,12 +345,9 @@ def table9(context: Context) -> Table:
     columns = []
     for epochs in (2, 4, 8):
         time = Column(f"minutes_{epochs}", f"{epochs} epochs", "time", "minutes", unit=" min")
-        share = Column(f"share_{epochs}", f"of {FULL}", "time", "share", 0, "%", epochs=epochs)
-        columns += [
-            replace(time, epochs=epochs, printed=str(epochs), times=60),
-            replace(share, printed=str(epochs), times=100, over="full_ft"),
-            replace(share, key=f"scans_{epochs}", label=f"scans, of {FULL}", of="scans"),
-        ]
+        share = Column(f"share_{epochs}", f"of {FULL}", "time", "share", 0, "%")
+        scans = Column(f"scans_{epochs}", f"scans, of {FULL}", "time", "scans", 0, "%")
+        columns += [replace(column, epochs=epochs) for column in (time, share, scans)]
     rows = [*TUNED[1:], Row("trimllm", "TrimLLM, Both", names=context.paper_chain)]
     for name in context.other_chains:
         criterion = context.recipes[name].criterion

@@ -1,10 +1,8 @@
-"""Which files a target needs: plain functions that the rules ask.
+"""Which files a target needs.
 
 A recipe that several tables show is trained and evaluated once, for its path says all that it
 depends on within a configuration.
 """
-
-from __future__ import annotations
 
 import os
 import re
@@ -25,12 +23,11 @@ from trimllm_paper.jobs.measuring import engine_formats
 from trimllm_paper.own.choice import nearest_trimmed
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, place_of
 from trimllm_paper.records import Choice
-from trimllm_paper.table_inputs import needed, needed_timings
+from trimllm_paper.specification import needed, needed_timings
 from trimllm_paper.tables import TABLES
 
 Names = Iterable[str]
-Files = dict[str, list[str]]
-"""Kind of result -> its files."""
+Files = dict[str, list[str]]  # by kind of result
 
 
 class Targets:
@@ -47,8 +44,10 @@ class Targets:
         # Trial runs with results of their own do not draw over the project's figures.
         is_main = self.paths.results == "results" or kept
         self.figures_folder = "paper_figures" if is_main else f"{self.paths.results}/figures"
-
-    # ---- files of a kind -----------------------------------------------------------------------
+        # Records of the main tables' trainings and chains.
+        main = self.main_models, self.config.domain_specs
+        self.main = {"epochs": self.chains(*main, self.config.trim.recipes)}
+        self.main["trainings"] = self.trainings(*main)
 
     def epochs(self, model: str, name: str, percent: float | None = None) -> list[Recipe]:
         """Every checkpoint of a chain, as far as `percent` of the sublayers (None: to its end)."""
@@ -67,22 +66,17 @@ class Targets:
             for recipe in self.epochs(model, name, percent)
         ]
 
-    def main_chains(self) -> list[str]:
-        """Records of the main tables' chains."""
-        return self.chains(self.main_models, self.config.domain_specs, self.config.trim.recipes)
-
-    def trainings(
-        self, models: Names, domains: Names, recipes: Names = (FULL_FT, SPARSE_FT)
-    ) -> list[str]:
-        """Records of full and sparse fine-tuning."""
-        return [self.paths.training(*place) for place in product(models, domains, recipes)]
+    def trainings(self, models: Names, domains: Names, *recipes: str) -> list[str]:
+        """Records of these trainings (none named: of full and sparse fine-tuning)."""
+        places = product(models, domains, recipes or (FULL_FT, SPARSE_FT))
+        return [self.paths.training(*place) for place in places]
 
     def answers(self, tables: Names) -> list[str]:
         """Evaluations that tables are made from, of this run."""
         return [
             self.paths.evaluation(model, trained, recipe, task)
             for table in tables
-            for model, trained, recipe, tested in needed(table, self.tables)
+            for model, trained, recipe, tested in needed(TABLES[table](self.tables), self.tables)
             for task in self.config.tested[tested].tests
         ]
 
@@ -101,21 +95,12 @@ class Targets:
     def timings(self) -> list[str]:
         """Measurements of throughput: this machine's, and those copied here from others."""
         mine = [self.paths.throughput(self.hardware, *one) for one in needed_timings(self.tables)]
-        there = kept_runs.glob(Path(self.paths.results, "throughput"), "**/*.json")
-        others = [str(file) for file in there if place_of(file).hardware != self.hardware]
-        return self._present(mine) + others
+        there = [f for f in self.there("throughput") if place_of(f).hardware != self.hardware]
+        return self._present(mine) + there
 
-    def in_engines(self, *, measured: bool = False) -> list[str]:
-        """Measurements in engines: this machine's in those that are installed, and all that lie
-        here. With `measured` the latter alone."""
-        mine = [
-            self.paths.engines(self.hardware, model, engine)
-            for model in (() if measured or self.kept else self.main_models)
-            for engine in engine_formats(self.jobs, model)
-            if installed(engine, self.jobs.device)
-        ]
-        there = kept_runs.glob(Path(self.paths.results, "engines"), "*/*/*.json")
-        return list(dict.fromkeys([*mine, *map(str, there)]))
+    def there(self, room: str) -> list[str]:
+        """Measurements that lie here, of any machine."""
+        return [str(f) for f in kept_runs.glob(Path(self.paths.results, room), "**/*.json")]
 
     def _present(self, files: Names) -> list[str]:
         """Files, each once; of a kept run those that were kept."""
@@ -123,16 +108,12 @@ class Targets:
 
     def _pooled(self, files: Files) -> Files:
         """The same files of all seeds."""
-        own = f"{self.paths.results}/"
-        folders = [self.paths.results, *map(os.path.normpath, self.config.replicates)]
+        own = self.paths.results
+        folders = [own, *map(os.path.normpath, self.config.replicates)]
         return {
-            kind: self._present(
-                f"{folder}/{f.removeprefix(own)}" for folder in folders for f in one
-            )
+            kind: self._present(folder + f.removeprefix(own) for folder in folders for f in one)
             for kind, one in files.items()
         }
-
-    # ---- inputs of tables, figures, claims -----------------------------------------------------
 
     def context(self, model: str | None = None) -> dict[str, Any]:
         """What is shown of the configuration, in tables or of one model in figures and claims, as
@@ -146,8 +127,14 @@ class Targets:
     def table(self, name: str) -> Files:
         """Results that a table shows, of all seeds; speed is of one."""
         spec = TABLES[name](self.tables)
-        if spec.blocks == "engine":
-            return {"engines": self.in_engines()}
+        if spec.blocks == "engine":  # this machine's in those that are installed, and all there are
+            mine = [
+                self.paths.engines(self.hardware, model, engine)
+                for model in (() if self.kept else self.main_models)
+                for engine in engine_formats(self.jobs, model)
+                if installed(engine, self.jobs.device)
+            ]
+            return {"engines": list(dict.fromkeys([*mine, *self.there("engines")]))}
         models = [model.name for model in spec.models]
         timed = any(column.shows == "time" for column in spec.columns)
         # Of records of training all are timed, or some choose the smallest checkpoint.
@@ -159,8 +146,13 @@ class Targets:
             files["trainings"] = self.trainings(models, domains)
             files["epochs"] = self.chains(models, domains, names)
         elif rows:
-            files["trainings"] = self.trainings(models, self.compared, [FULL_FT])
-            files["epochs"] = self.chains(models, self.compared, names, RULE_KEPT)
+            every = any(row.every for row in rows)
+            domains = [c.tested for c in spec.columns if c.shows == "accuracy" and c.tasks]
+            files["trainings"] = self.trainings(models, domains, FULL_FT)
+            for model in () if every else models:
+                annealed = map(str, self.jobs.kept_recipes(model))
+                files["trainings"] += self.trainings([model], domains, *annealed)
+            files["epochs"] = self.chains(models, domains, names, RULE_KEPT if every else None)
         if any(column.shows == "accuracy" for column in spec.columns):
             files["evaluations"] = self.answers([name])
         files = self._pooled(files)
@@ -170,12 +162,8 @@ class Targets:
 
     def figure(self, figure: str, model: str) -> Files:
         """Results that a figure of a model shows, of all seeds; speed is of one."""
-        if figure in ("figure1", "figure2", "readme"):
-            files = {"evaluations": self.accuracies(model)}
-        else:
-            files = {"epochs": self.main_chains()}
-        if figure == "figure4":
-            files["trainings"] = self.trainings(self.main_models, self.config.domain_specs)
+        of_chains = {"figure3": {"epochs": self.main["epochs"]}, "figure4": self.main}
+        files = of_chains.get(figure) or {"evaluations": self.accuracies(model)}
         of_model = {kind: [f for f in one if f"/{model}/" in f] for kind, one in files.items()}
         timings = {"throughput": self.timings()} if figure == "figure2" else {}
         return self._pooled(of_model) | timings
@@ -185,14 +173,9 @@ class Targets:
         Engines are measured for `table_engines` alone: a claim takes what there is."""
         answers = [f for model in self.main_models for f in self.accuracies(model)]
         answers += self.answers(["table3", "table6", "table4", "table5"])
-        trainings = self.trainings(self.main_models, self.config.domain_specs)
-        files = {"evaluations": answers, "epochs": self.main_chains(), "trainings": trainings}
-        files = self._pooled(files) | {"throughput": self.timings()}
-        if engines := self.in_engines(measured=True):
-            files["engines"] = engines
-        return files
-
-    # ---- one's own data ------------------------------------------------------------------------
+        files = self._pooled({"evaluations": answers, **self.main})
+        engines = {"engines": there} if (there := self.there("engines")) else {}
+        return files | {"throughput": self.timings()} | engines
 
     def own(self) -> list[str]:
         """The report of every model. Raises `UserError` where no requirements are configured, or
@@ -201,7 +184,7 @@ class Targets:
             remedy = "`trimllm start my.jsonl --model MODEL` writes one"
             raise UserError(f"the configuration has no section `own` with requirements; {remedy}")
         require_engine(self.config.own.export)
-        return [self.paths.chosen(model, "report.html") for model in self.config.models]
+        return [self.paths.choice(model, "report.html") for model in self.config.models]
 
     def own_report(self, model: str) -> Files:
         """What a report is made from, whatever is chosen."""
@@ -228,8 +211,6 @@ class Targets:
         label = self.config.models[model].label
         return {"model": label, "data": domain.label, "tasks": list(domain.tests)}
 
-    # ---- targets and constraints ---------------------------------------------------------------
-
     def figures(self, *names: str) -> list[str]:
         """Figures of the paper (none named: all), of every model."""
         places = product(names or FIGURES, self.main_models)
@@ -237,9 +218,10 @@ class Targets:
 
     def all_checkpoints(self) -> list[str]:
         """Every checkpoint that Tables 2 and 8 evaluate, and the records of their chains."""
-        rows = [*needed("table2", self.tables), *needed("table8", self.tables)]
+        specs = [TABLES[key](self.tables) for key in ("table2", "table8")]
+        rows = [row for spec in specs for row in needed(spec, self.tables)]
         manifests = [self.paths.manifest(*place) for *place, _ in rows]
-        return list(dict.fromkeys([*manifests, *self.main_chains()]))
+        return list(dict.fromkeys([*manifests, *self.main["epochs"]]))
 
     def all_exports(self) -> list[str]:
         """The main chains' kept checkpoints in the configured formats: records of their proofs."""
@@ -253,10 +235,8 @@ class Targets:
 
     def kept_models(self) -> str:
         """Constraint on {model} that looks ahead: the weights of which epochs stay."""
+        kept = {model: map(str, self.jobs.kept_recipes(model)) for model in self.config.models}
+        ends = {model: "|".join(map(re.escape, recipes)) for model, recipes in kept.items()}
         if self.config.trim.keep_checkpoints:
-            return "|".join(map(re.escape, self.config.models))
-        return "|".join(
-            rf"{re.escape(model)}(?=/[^/]+/({'|'.join(map(re.escape, map(str, kept)))})/)"
-            for model in self.config.models
-            if (kept := self.jobs.kept_recipes(model))
-        )
+            ends = dict.fromkeys(ends, ".+")
+        return "|".join(rf"{re.escape(model)}(?=/[^/]+/({end})/)" for model, end in ends.items())

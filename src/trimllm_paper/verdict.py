@@ -24,8 +24,6 @@ than the full model as in the paper, if the paper's ratio is at least `RATIO_MAR
 Training time: shares of Full-FT's time agree within `SHARE_SLACK` points.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -35,7 +33,7 @@ from trimllm_paper.context import Domain
 from trimllm_paper.derive import Accuracy, Ratio, accuracy
 from trimllm_paper.frames import Frame
 from trimllm_paper.intervals import mean_interval
-from trimllm_paper.published import bound_percent
+from trimllm_paper.published import KEEPS, bound_percent
 from trimllm_paper.recipe import FULL_FT, PRETRAINED
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
@@ -49,7 +47,6 @@ MARKS = {
 TOLERANCE = 1.0  # points; fine-tuning under another seed moves a number about as far
 WIDEST = 10.0  # points; widest interval that can reproduce a number (400 documents at 50%)
 PAPER_MARGIN = 2.0  # points; 95% interval of a difference on the paper's 700 to 4,200 documents
-KEEPS = 0.9  # share of Full-FT's accuracy that counts as no loss in the paper
 SIZE_SLACK = 10.0  # points above the printed bound on the size that still agree with it
 SPEED_TOLERANCE = 0.15  # share of the published number by which an own measurement may differ
 RATIO_MARGIN = 0.05  # ratios nearer to 1 are no statement: the paper gives no intervals

@@ -19,8 +19,8 @@ from trimllm.base.precision import round_weights_
 from trimllm.data import Document
 from trimllm.scanning import scan, to_record
 from trimllm.sublayers import Unit, drop, unit_parameters, units
-from trimllm.train import NO_PASS, TrainSettings, held_back_score
-from trimllm.trimming import Resume, ScanSettings, make_epoch
+from trimllm.train import TrainSettings, held_back_score
+from trimllm.trimming import make_epoch
 
 SETTINGS = TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32", seed=3)
 CHAIN = {"step": 2, "until": 6, "criterion": "both", "ratio": 0.8}
@@ -51,7 +51,7 @@ def as_jobs(root: Path, settings: TrainSettings, **more: Any) -> list[dict]:
     """The records of the chain as the pipeline has it, a job an epoch; `more` of its arguments."""
     records: list[dict] = []
     for epoch, dropped in enumerate(DROPS):
-        arguments = {**CHAIN, "start": epoch, "documents": 6, "scans": {}, **more}
+        arguments = {**CHAIN, "start": epoch, "documents": 6, **more}
         if records:
             arguments["trainable"] = records[0]["trainable_blocks"]
         before, target = (root / f"drop_{number:02}" for number in (dropped - 2, dropped))
@@ -65,9 +65,9 @@ def as_jobs(root: Path, settings: TrainSettings, **more: Any) -> list[dict]:
 def test_an_epoch_a_job_and_the_whole_chain_in_one_call_give_the_same_bytes(base, dtype):
     """Frozen weights that bfloat16 would round keep their bytes in both."""
     settings = replace(SETTINGS, dtype=dtype)
-    records = as_jobs(base, settings, scans={"documents": 4})
+    records = as_jobs(base, settings, scan_documents=4)
     model, tokenizer = trimllm.load(base / "base")
-    calls = trim(model, documents=6, settings=settings, scans=ScanSettings(documents=4))
+    calls = trim(model, documents=6, settings=settings, scan_documents=4)
     for epoch, record in zip(calls, records, strict=True):
         path = base / "one_call"
         with files.scratch(path) as folder:
@@ -107,7 +107,7 @@ def test_frozen_weights_have_the_bytes_of_the_start_at_the_end_of_a_chain(base):
 def test_calibration_documents_are_drawn_anew_for_every_scan():
     def hashes(**options: Any) -> list[str]:
         given = {"calibration": documents(9, 9), "ratio": 1.0, "documents": 0} | options
-        chain = trim(tiny("llama"), scans=ScanSettings(4), **given)
+        chain = trim(tiny("llama"), scan_documents=4, **given)
         return [epoch.scan.documents_sha256 for epoch in chain]
 
     found = hashes()
@@ -146,9 +146,9 @@ def test_a_chain_whose_trained_blocks_are_gone_goes_on_untrained(capsys):
     model = tiny("llama")
     # (So little that the same units go.)
     hardly = replace(SETTINGS, learning_rate=1e-12)
-    for epoch in trim(model, resume=Resume(trainable=[gone]), until=8, settings=hardly):
+    for epoch in trim(model, trainable=[gone], until=8, settings=hardly):
         left = {unit.block for unit in units(model)}
-        assert (epoch.training is NO_PASS) == (gone not in left)
+        assert (epoch.training.steps == 0) == (gone not in left)
         assert ("nothing is trained any more" in capsys.readouterr().err) == (gone not in left)
     assert gone not in left and epoch.record()["training"]["trainable_parameters"] == 0
 
@@ -168,11 +168,11 @@ def test_an_epoch_drops_what_its_scan_says_and_keeps_the_trainable_blocks(criter
 
 def test_a_scan_made_before_takes_the_place_of_the_first(base):
     initial = scan(tiny("llama"), word_tokenizer(), documents(6, 9))
-    chains = [trim(tiny("llama"), resume=Resume(scan=given)) for given in (None, initial)]
+    chains = [trim(tiny("llama"), initial=given) for given in (None, initial)]
     pairs = [[without_times(next(chain).record()) for _ in range(2)] for chain in chains]
     assert pairs[0] == pairs[1] and pairs[0][0]["scan"] != pairs[0][1]["scan"]
     files.write_json(base / "scan.json", {"scan": to_record(initial)})
-    fields = {"settings": asdict(SETTINGS), "arguments": {**CHAIN, "start": 0, "scans": {}}}
+    fields = {"settings": asdict(SETTINGS), "arguments": {**CHAIN, "start": 0}}
     fields["calibration"] = str(base / "train.jsonl")  # on which the scan would differ
     job = train_job(base, scan=str(base / "scan.json"), **fields)
     record = make_epoch(job, base / "to", record_name="epoch", provenance=dict)
@@ -194,7 +194,7 @@ def test_a_chain_ends_at_the_nearest_whole_step(before, step, until, dropped):
 
 def test_a_chain_goes_on_only_where_it_was_left_and_leaves_something():
     with pytest.raises(UserError, match="epoch 3 .* 2 sublayers an epoch .* lacks 0"):
-        next(trim(tiny("llama"), resume=Resume(3)))
+        next(trim(tiny("llama"), start=3))
     for step, until in ((2, 0), (2, 10), (1, -0.5)):  # of the ten sublayers of a tiny model
         with pytest.raises(UserError, match=rf"until = {until}: {step} sublayers at a time"):
             next(trim(tiny("llama"), step=step, until=until))

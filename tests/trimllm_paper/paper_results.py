@@ -5,10 +5,8 @@ nested (a better model has all that a worse one has), which is the least noise t
 have. Sixty units stand for the paper's 64, so that 50, 40 and 30% are whole numbers.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from result_files import (
     TINY,
@@ -59,7 +57,7 @@ class PaperResults:
         self.trainings: list[Path] = []
         self.engines: list[Path] = []
 
-    def all(self) -> PaperResults:
+    def all(self) -> Self:
         """Tables 1 to 7 and 9."""
         for write in (self.table2, self.table4_and_5, self.table6, self.speed, self.table9):
             write()

@@ -17,6 +17,7 @@ from result_files import (
     write_training,
 )
 
+from trimllm.base.errors import UserError
 from trimllm.throughput.result import summary
 from trimllm_paper.render import Rendered
 
@@ -174,6 +175,8 @@ def test_engines_show_what_was_measured_and_what_was_not(tmp_path: Path) -> None
             cell = table.cell(block, row, column.key)
             assert (cell.value, cell.verdict) == (None, "not run")
     assert not any("gptq_int4" in row for row in rows(table, block))  # no run makes it
+    with pytest.raises(UserError, match="table_engines: nothing was measured"):
+        build("table_engines", in_engines=[], engines=engines)
 
 
 # ---- Table 9

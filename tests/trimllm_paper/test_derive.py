@@ -66,7 +66,7 @@ def test_seed_variance_is_pooled_over_the_checkpoints_of_a_recipe(tmp_path: Path
     assert variances["tiny", "paper"] == pytest.approx(((4 + 16) / 2 / 1e4, 4))
     assert variances["tiny", "pretrained"] == (0, 2)
     cell, base, full, single = (
-        accuracy(frame, "tiny", "sciq", recipe)
+        accuracy(frame, "tiny", "sciq", recipe, ["sciq"])
         for recipe in ("trim_paper/drop_30", "pretrained", "full_ft", "trim_paper/drop_42")
     )
     # t of four degrees of freedom is 2.776; documents are added in squares.
@@ -86,10 +86,10 @@ def test_of_unequal_seeds_those_that_both_have_are_paired(tmp_path: Path) -> Non
     files[1].add("trim_paper/drop_30", 50, seed=1, kept=30)
     paths = [path for one in files for path in one.paths]
     full, trimmed = (
-        accuracy(Frame.of(paths), "tiny", "sciq", name)
+        accuracy(Frame.of(paths), "tiny", "sciq", name, ["sciq"])
         for name in ("full_ft", "trim_paper/drop_30")
     )
-    alone = accuracy(Frame.of(files[1].paths), "tiny", "sciq", "full_ft")
+    alone = accuracy(Frame.of(files[1].paths), "tiny", "sciq", "full_ft", ["sciq"])
     for share in (1.0, 0.9):
         assert trimmed.minus(full, share) == trimmed.minus(alone, share)
         assert trimmed.minus(full, share).points == pytest.approx(50 - share * 70)

@@ -51,8 +51,9 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def fetch(source: dict[str, Any], target: Path, **how: Any) -> dict[str, Any]:
-    how = {"mirror": target.parent / "mirror", "storage_dtype": "float32"} | how
-    return models.fetch_model(source, target, **how)
+    how = {"mirror": target.parent / "mirror", "wheels": {}, "dtype": "float32"} | how
+    entry = {"source": source, "storage_dtype": how.pop("dtype"), "trust_remote_code": False}
+    return models.fetch_model(entry, target, **how)
 
 
 def assert_same(target: Path, state: dict[str, torch.Tensor]) -> None:
@@ -68,7 +69,7 @@ def test_a_folder_and_the_mirror(tmp_path: Path, target: Path) -> None:
     model.save_pretrained(source)
     word_tokenizer().save_pretrained(source)
     rounded = {name: weight.bfloat16() for name, weight in model.state_dict().items()}
-    origin = fetch({"directory": str(source)}, target, storage_dtype="bfloat16")
+    origin = fetch({"directory": str(source)}, target, dtype="bfloat16")
     assert origin["directory"] == "name"
     assert_same(target, rounded)
     stored, original = (AutoTokenizer.from_pretrained(folder) for folder in (target, source))

@@ -19,7 +19,7 @@ from result_files import (
 
 from trimllm_paper import claims
 from trimllm_paper.claims.evidence import Evidence
-from trimllm_paper.figures import figure4
+from trimllm_paper.figures import drawings
 from trimllm_paper.frames import Frame
 from trimllm_paper.render import Rendered, to_csv, to_latex, to_markdown
 from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED
@@ -102,4 +102,4 @@ def test_costs_in_epochs_of_full_fine_tuning_need_it(tmp_path: Path) -> None:
     trainings = [write_training(tmp_path, one, 1.0) for one in ("full_ft", "sparse_ft")]
     frame = Frame.of((), write_chain(tmp_path, plain_chain()), trainings)
     for lora, measured in ((False, True), (True, False)):
-        assert bool(figure4.measured(frame, context("sciq", lora=lora))) == measured
+        assert bool(drawings.costs_of(frame, context("sciq", lora=lora))) == measured

@@ -41,7 +41,7 @@ def test_a_path_says_what_it_was_made_of(recipe: Recipe, compressor: str | None)
         if str(recipe) == "pretrained" and "/models/" in getattr(paths, kind)(**of_kind):
             of_kind["domain"] = "base"
         assert place == Place(kind, "some/results", **of_kind)
-    assert place_of(paths.chosen("m")) == Place("choice", "some/results", "m")
+    assert place_of(paths.choice("m")) == Place("choice", "some/results", "m")
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_no_word_of_the_command_line_runs_on_a_node(tmp_path: Path, word: str, s
     "compute, problem",
     [
         ({}, "name cpu or cuda"),
-        ({"device": "cuda", "processes": {"trim": 1}}, "compute.gpu: "),
+        ({"device": "cuda"}, "compute.gpu: "),
         ({"device": "cuda", "processes": 4}, None),
         ({"device": "cuda", "gpu": "A100-PCIe-40GB"}, None),
         ({"device": "cpu"}, None),

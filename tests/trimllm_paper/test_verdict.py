@@ -62,8 +62,6 @@ def verdict(
 
 PAPER = {"pretrained": 22.4, "full_ft": 54.6, "trimllm_50": 53.1, "trimllm_30": 45.8}
 OURS = {"pretrained": 51.0, "full_ft": 78.0, "trimllm_50": 75.0, "trimllm_30": 68.0}
-
-
 PRUNED = PAPER | {"llm_pruner": 23.1}  # on MedMCQA, where guessing gets 25
 CROSS = {"pretrained": 54.0, "full_ft": 50.0}
 SMALL = {"pretrained": 77.4, "full_ft": 82.4, "trimllm_40": 77.6}

@@ -75,6 +75,7 @@ def test_a_failed_job_shows_the_end_of_its_log(say: Say, tmp_path: Path) -> None
     assert "Killed, perhaps for lack of memory" in lines[-2]
     assert lines[-1] == "Run the same command again to continue."
     log.write_text("line\nerror: what is wrong\n")
+    start(say, 1)
     assert say(LogEvent.JOB_ERROR, **failed)[-3:-1] == ["failed: train 1", f"  log: {log}"]
 
 

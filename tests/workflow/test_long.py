@@ -21,7 +21,7 @@ def test_the_real_model(tmp_path: Path) -> None:
     made(tmp_path, "all")
     for method in ("llm_pruner", "gptq_int4"):
         file = tmp_path / MODEL / "sciq" / f"full_ft+{method}/compression.json"
-        proof = records.Compression.read(file)
+        proof = records.OfRecipe.read(file)
         assert proof.loss["compressed"] <= proof.loss["yardstick"] + proof.margin, method
     text = (tmp_path / "results/tables/table2.md").read_text()
     assert "89.7" in text and "not run" in text

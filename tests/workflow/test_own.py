@@ -13,7 +13,7 @@ from runs import snakemake
 
 import trimllm
 from trimllm_paper.__main__ import main
-from trimllm_paper.commands import serve
+from trimllm_paper.commands import export
 from trimllm_paper.records import Answers, Choice, Evaluation
 
 pytestmark = pytest.mark.slow
@@ -107,7 +107,7 @@ def test_what_was_made_is_verified_and_chosen_again_by_another_wish(
     monkeypatch.chdir(own)
     assert main(["verify", "results/sums"]) == 0 and "none failed" in capsys.readouterr().out
     if LLAMA_CPP:
-        file = serve.gguf_file(Path("results/sums"))
+        file = export.gguf_file(Path("results/sums"))
         assert file.parent == Path(f"results/sums/export/model/sums/{TRIMMED}/{FORMAT}")
     same = {"configfile": own / "short.yaml", "results": "results/sums"}
     run = snakemake(own, "own", "--dry-run", **same)

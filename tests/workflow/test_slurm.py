@@ -67,4 +67,4 @@ def test_no_job_is_lost(project: Path) -> None:
         assert minutes(longer["limit"]) > 1.4 * minutes(job["limit"])
         (room / "go").touch()
         assert run.wait(500) == 0, log.read_text()[-4000:]
-    records.ScanFile.read(project / SCAN)
+    records.Record.read(project / SCAN)

@@ -6,13 +6,15 @@ import re
 from trimllm.base import machine
 from trimllm.base.errors import UserError
 from trimllm.base.names import RULES
-from trimllm.base.machine import this_machine
+from trimllm.exporting.formats import ENGINES, VARIANTS
 from trimllm_paper import config as configuration, gpus, kept_runs, resources
-from trimllm_paper.jobs import Jobs, measuring, training
+from trimllm_paper.figures import FIGURES
 from trimllm_paper.integrity import checks
 from trimllm_paper.integrity.codehash import code_hash
+from trimllm_paper.jobs import Jobs, measuring, training
 from trimllm_paper.recipe import ANY, AT_ONCE, COMPRESSED, COMPRESSOR, DENSE, EPOCH, STATE
 from trimllm_paper.shapes import RANDOM
+from trimllm_paper.tables import TABLES
 from trimllm_paper.targets import Targets
 
 
@@ -34,11 +36,12 @@ if KEPT := kept_runs.is_kept(CONFIG.results):
 config.update(CONFIG.model_dump(mode="json"))
 
 JOBS, RESOURCES = Jobs(CONFIG), resources.Resources(CONFIG)
-HARDWARE = CONFIG.throughput.hardware or this_machine(JOBS.device)
+HARDWARE = CONFIG.throughput.hardware or machine.this_machine(JOBS.device)
 TARGETS, PATHS = Targets(JOBS, HARDWARE, kept=KEPT), JOBS.paths
+BENCHMARKS = f"{PATHS.results}/benchmarks"
 ALL_CORES = workflow.resource_settings.cores or CONFIG.throughput.threads or 1
-IS_LOCAL = workflow.resource_settings.nodes is None
-if IS_LOCAL and workflow.is_main_process:  # its jobs share this machine
+LIGHT = {"mem_mb": 1000, "runtime": 10}  # resources of a job that draws or chooses
+if workflow.resource_settings.nodes is None and workflow.is_main_process:  # jobs share this machine
     for name, amount in (("mem_mb", machine.memory_bytes() >> 20), ("gpu", len(gpus.visible()))):
         if name not in workflow.global_resources:
             workflow.register_resource(name, amount)
@@ -59,6 +62,10 @@ wildcard_constraints:
     compressor=COMPRESSOR,
     dense=DENSE,
     recipe=ANY,
+    engine=one_of(ENGINES),
+    format=one_of(VARIANTS),
+    figure=one_of(FIGURES),
+    table=one_of(TABLES),
 
 
 def inputs(kind, **fixed):
@@ -100,11 +107,6 @@ def reserved(task):
 def threads(task):
     """Threads of all processes of a job."""
     return lambda wildcards: CONFIG.compute.threads * RESOURCES.split(task, wildcards).processes
-
-
-def log(*parts):
-    """Log of a job."""
-    return f"logs/{'/'.join(parts)}.log"
 
 
 def checkpoint(recipe, record, mark=str):

@@ -7,9 +7,9 @@ rule compress:
     output:
         **checkpoint(COMPRESSED, PATHS.compression),
     log:
-        log("compress", "{model}", "{domain}", COMPRESSED),
+        "logs/compress/{model}/{domain}/{dense}+{compressor}.log",
     benchmark:
-        PATHS.job_times("compress", "{model}", "{domain}", COMPRESSED)
+        f"{BENCHMARKS}/compress/{{model}}/{{domain}}/{{dense}}+{{compressor}}.tsv"
     threads: CONFIG.compute.threads
     resources:
         **reserved("compress"),

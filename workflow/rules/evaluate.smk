@@ -1,7 +1,7 @@
 # Accuracy by lm-eval. One rule per tested domain, since domains differ in their test tasks: a job
 # loads a checkpoint once and writes one file per task. The checkpoint was trained on {domain}.
 
-for domain in CONFIG.tested:
+for domain, spec in CONFIG.tested.items():
 
     rule:
         name:
@@ -9,14 +9,11 @@ for domain in CONFIG.tested:
         input:
             unpack(inputs(measuring.evaluate, tested=domain)),
         output:
-            [
-                PATHS.evaluation("{model}", "{domain}", "{recipe}", task)
-                for task in CONFIG.tested[domain].tests
-            ],
+            [PATHS.evaluation("{model}", "{domain}", "{recipe}", task) for task in spec.tests],
         log:
-            log("evaluate", "{model}", "{domain}", "{recipe}", f"on_{domain}"),
+            f"logs/evaluate/{{model}}/{{domain}}/{{recipe}}/on_{domain}.log",
         benchmark:
-            PATHS.job_times("evaluate", "{model}", "{domain}", "{recipe}", f"on_{domain}")
+            f"{BENCHMARKS}/evaluate/{{model}}/{{domain}}/{{recipe}}/on_{domain}.tsv"
         threads: CONFIG.compute.threads
         resources:
             **reserved("evaluate"),

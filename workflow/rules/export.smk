@@ -1,7 +1,5 @@
 # Any recipe's checkpoint as an engine reads it: `gguf_q8_0` for llama.cpp, `vllm`, `padded` for anything else.
 
-from trimllm.exporting.formats import VARIANTS
-
 
 rule export:
     input:
@@ -13,12 +11,11 @@ rule export:
         manifest=PATHS.export("{model}", "{domain}", "{recipe}", "{format}", "manifest.json"),
         record=PATHS.export("{model}", "{domain}", "{recipe}", "{format}"),
     log:
-        log("export", "{model}", "{domain}", "{recipe}", "{format}"),
+        "logs/export/{model}/{domain}/{recipe}/{format}.log",
     benchmark:
-        PATHS.job_times("export", "{model}", "{domain}", "{recipe}", "{format}")
+        f"{BENCHMARKS}/export/{{model}}/{{domain}}/{{recipe}}/{{format}}.tsv"
     wildcard_constraints:
         domain=one_of(CONFIG.domain_specs),
-        format=one_of(VARIANTS),
     threads: CONFIG.compute.threads
     resources:
         **reserved("export"),

@@ -8,9 +8,9 @@ rule fetch_model:
         manifest=PATHS.manifest("{model}", "base", "pretrained"),
         weights=PATHS.weights("{model}", "base", "pretrained"),
     log:
-        log("fetch_model", "{model}"),
+        "logs/fetch_model/{model}.log",
     benchmark:
-        PATHS.job_times("fetch_model", "{model}")
+        f"{BENCHMARKS}/fetch_model/{{model}}.tsv"
     threads: CONFIG.compute.threads
     resources:
         **reserved("fetch"),
@@ -35,7 +35,7 @@ for domain in CONFIG.tested:
             report=PATHS.data(domain),
             tests=JOBS.tests(domain),
         log:
-            log("prepare", domain),
+            f"logs/prepare/{domain}.log",
         resources:
             mem_mb=2000,
             runtime=60,

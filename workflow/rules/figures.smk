@@ -1,10 +1,8 @@
 # The paper's figures and the check of its claims, rendered in seconds from what was measured here or
 # from kept results (results/reference).
 
-from trimllm_paper.figures import FIGURES
-
-FIGURE = f"{TARGETS.figures_folder}/{{figure}}_{{model}}"
-README_FIGURE = f"{TARGETS.figures_folder}/readme_{{domain}}"
+FOLDER = TARGETS.figures_folder
+FIGURE, README_FIGURE = f"{FOLDER}/{{figure}}_{{model}}", f"{FOLDER}/readme_{{domain}}"
 
 
 rule draw_figure:
@@ -19,14 +17,10 @@ rule draw_figure:
             labels={"figure": "{figure}", "model": "{model}"},
         ),
     log:
-        log("{figure}", "{model}"),
-    wildcard_constraints:
-        figure=one_of(FIGURES),
+        "logs/{figure}/{model}.log",
     localrule: True
-    threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **LIGHT,
     params:
         context=lambda wildcards: TARGETS.context(wildcards.model),
         files=lambda wildcards: TARGETS.figure(**wildcards),
@@ -45,7 +39,7 @@ use rule draw_figure as draw_readme with:
         pdf=f"{README_FIGURE}.pdf",
         png=f"{README_FIGURE}.png",
     log:
-        log("readme", "{domain}"),
+        "logs/readme/{domain}.log",
     params:
         context=lambda wildcards: TARGETS.context(TARGETS.main_models[0]),
         files=lambda wildcards: TARGETS.figure("readme", TARGETS.main_models[0]),
@@ -57,24 +51,18 @@ rule claims:
     input:
         **TARGETS.inputs(TARGETS.claims()),
     output:
-        md=report(
-            f"{TARGETS.figures_folder}/claims.md",
-            caption="../report/claims.rst",
-            category="1. Claims",
-        ),
-        csv=f"{TARGETS.figures_folder}/claims.csv",
+        md=report(f"{FOLDER}/claims.md", caption="../report/claims.rst", category="1. Claims"),
+        csv=f"{FOLDER}/claims.csv",
         contradictions=report(
-            f"{TARGETS.figures_folder}/contradictions.md",
+            f"{FOLDER}/contradictions.md",
             caption="../report/contradictions.rst",
             category="1. Claims",
         ),
     log:
-        log("claims"),
+        "logs/claims.log",
     localrule: True
-    threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **LIGHT,
     params:
         files=TARGETS.claims(),
         contexts=[TARGETS.context(model) for model in TARGETS.main_models],

@@ -7,9 +7,9 @@ rule full_ft:
     output:
         **checkpoint("full_ft", PATHS.training),
     log:
-        log("full_ft", "{model}", "{domain}"),
+        "logs/full_ft/{model}/{domain}.log",
     benchmark:
-        PATHS.job_times("full_ft", "{model}", "{domain}")
+        f"{BENCHMARKS}/full_ft/{{model}}/{{domain}}.tsv"
     priority: 10
     threads: threads("full_ft")
     resources:
@@ -29,9 +29,9 @@ use rule full_ft as full_ft_choices with:
     output:
         **checkpoint("full_ft_choices", PATHS.training),
     log:
-        log("full_ft_choices", "{model}", "{domain}"),
+        "logs/full_ft_choices/{model}/{domain}.log",
     benchmark:
-        PATHS.job_times("full_ft_choices", "{model}", "{domain}")
+        f"{BENCHMARKS}/full_ft_choices/{{model}}/{{domain}}.tsv"
     params:
         **depends(training.full_ft_choices),
     message:
@@ -44,9 +44,9 @@ use rule full_ft as sparse_ft with:
     output:
         **checkpoint("sparse_ft", PATHS.training),
     log:
-        log("sparse_ft", "{model}", "{domain}"),
+        "logs/sparse_ft/{model}/{domain}.log",
     benchmark:
-        PATHS.job_times("sparse_ft", "{model}", "{domain}")
+        f"{BENCHMARKS}/sparse_ft/{{model}}/{{domain}}.tsv"
     threads: threads("sparse_ft")
     resources:
         **reserved("sparse_ft"),
@@ -63,9 +63,9 @@ use rule full_ft as drop_at_once with:
     output:
         **checkpoint(AT_ONCE, PATHS.training, temp),
     log:
-        log("drop_at_once", "{model}", "{domain}", AT_ONCE),
+        "logs/drop_at_once/{model}/{domain}/trim_{by}/drop_{drop}.log",
     benchmark:
-        PATHS.job_times("drop_at_once", "{model}", "{domain}", AT_ONCE)
+        f"{BENCHMARKS}/drop_at_once/{{model}}/{{domain}}/trim_{{by}}/drop_{{drop}}.tsv"
     priority: 0
     threads: threads("sparse_ft")
     resources:
@@ -83,9 +83,9 @@ rule teach:
     output:
         temp(PATHS.teacher("{model}", "{domain}", "{recipe}")),
     log:
-        log("teach", "{model}", "{domain}", "{recipe}"),
+        "logs/teach/{model}/{domain}/{recipe}.log",
     benchmark:
-        PATHS.job_times("teach", "{model}", "{domain}", "{recipe}")
+        f"{BENCHMARKS}/teach/{{model}}/{{domain}}/{{recipe}}.tsv"
     priority: 20
     threads: CONFIG.compute.threads
     resources:

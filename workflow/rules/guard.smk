@@ -26,7 +26,10 @@ def refuse_foreign(rule, job):
     if workflow.is_main_process and not is_forced and forced.isdisjoint(job.outputs):
         if workflow.touch:
             lineage.accept(job)
-        lineage.check(job, CONFIG, is_remade)
+        problem = lineage.foreign(job, is_remade)
+        problem = problem or lineage.foreign_replicate(job, CONFIG.results, CONFIG.replicates)
+        if problem:
+            raise UserError(problem)
 
 
 def of_chosen(kind):

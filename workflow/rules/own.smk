@@ -8,9 +8,9 @@ rule answers:
     output:
         PATHS.answers("{model}", "{recipe}"),
     log:
-        log("answers", "{model}", "{recipe}"),
+        "logs/answers/{model}/{recipe}.log",
     benchmark:
-        PATHS.job_times("answers", "{model}", "{recipe}")
+        f"{BENCHMARKS}/answers/{{model}}/{{recipe}}.tsv"
     threads: CONFIG.compute.threads
     resources:
         **reserved("answers"),
@@ -27,14 +27,12 @@ checkpoint choose:
     input:
         unpack(inputs(measuring.choose, hardware=HARDWARE)),
     output:
-        PATHS.chosen("{model}"),
+        PATHS.choice("{model}"),
     log:
-        log("choose", "{model}"),
+        "logs/choose/{model}.log",
     localrule: True
-    threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **LIGHT,
     params:
         **depends(measuring.choose, hardware=HARDWARE),
     message:
@@ -46,18 +44,16 @@ checkpoint choose:
 rule own_report:
     input:
         unpack(or_refuse(lambda wildcards: TARGETS.own_report(wildcards.model))),
-        choice=PATHS.chosen("{model}"),
+        choice=PATHS.choice("{model}"),
         answers=of_chosen("answers"),
         export=of_chosen("export"),
     output:
-        PATHS.chosen("{model}", "report.html"),
+        PATHS.choice("{model}", "report.html"),
     log:
-        log("own_report", "{model}"),
+        "logs/own_report/{model}.log",
     localrule: True
-    threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **LIGHT,
     params:
         depends=lambda wildcards: TARGETS.own_context(wildcards.model),
         code=lambda wildcards: code_hash("own_report"),
@@ -65,9 +61,3 @@ rule own_report:
         "write the report of {wildcards.model}"
     script:
         "../scripts/own_report.py"
-
-
-rule own:
-    input:
-        or_refuse(lambda wildcards: TARGETS.own()),
-    localrule: True

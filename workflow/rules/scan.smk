@@ -7,9 +7,9 @@ rule scan:
     output:
         PATHS.scan("{model}", "{domain}"),
     log:
-        log("scan", "{model}", "{domain}"),
+        "logs/scan/{model}/{domain}.log",
     benchmark:
-        PATHS.job_times("scan", "{model}", "{domain}")
+        f"{BENCHMARKS}/scan/{{model}}/{{domain}}.tsv"
     # Every chain waits for it.
     priority: 30
     threads: CONFIG.compute.threads

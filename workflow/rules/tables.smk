@@ -1,7 +1,5 @@
 # The paper's tables. Their rows and columns are in trimllm_paper/tables.py.
 
-from trimllm_paper.tables import TABLES
-
 
 rule render_table:
     input:
@@ -11,14 +9,10 @@ rule render_table:
         md=report(PATHS.table("{table}"), caption="../report/tables.rst", category="3. Tables"),
         tex=PATHS.table("{table}", ".tex"),
     log:
-        log("{table}"),
-    wildcard_constraints:
-        table=one_of(TABLES),
+        "logs/{table}.log",
     localrule: True
-    threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **LIGHT,
     params:
         files=lambda wildcards: TARGETS.table(wildcards.table),
         context=TARGETS.context(),
@@ -27,14 +21,3 @@ rule render_table:
         "render {wildcards.table}"
     script:
         "../scripts/table.py"
-
-
-# table1 to table9, table_engines, table_a1
-for key in TABLES:
-
-    rule:
-        name:
-            key
-        input:
-            PATHS.table(key),
-        localrule: True

@@ -1,8 +1,7 @@
-# Targets by name; each table has its own (rules/tables.smk).
-
-from trimllm_paper.figures import FIGURES
+# Targets by name.
 
 NAMED = {
+    **{table: PATHS.table(table) for table in TABLES},
     "tables": [PATHS.table(f"table{number}") for number in (2, 3, 4, 5, 6, 8, 9)],
     "figures": TARGETS.figures(),
     **{figure: TARGETS.figures(figure) for figure in FIGURES},
@@ -12,15 +11,14 @@ NAMED = {
     "exports": TARGETS.all_exports(),
     "evaluations": TARGETS.answers(["table2"]),
     "throughput": TARGETS.timings(),
+    "own": or_refuse(lambda wildcards: TARGETS.own()),
 }
 
 
 rule all:
     default_target: True
     input:
-        NAMED["tables"],
-        [PATHS.table(f"table{number}") for number in (1, 7)],
-        NAMED["figures"],
+        [NAMED[name] for name in ("tables", "table1", "table7", "figures")],
         rules.claims.output,
     localrule: True
 

@@ -2,8 +2,6 @@
 # measurement takes every core of this machine, after jobs that others wait for; copy the files of
 # other machines into <results>/throughput/.
 
-from trimllm.exporting.formats import ENGINES
-
 
 rule measure:
     input:
@@ -11,7 +9,7 @@ rule measure:
     output:
         PATHS.throughput("{hardware}", "{model}", "{recipe}"),
     log:
-        log("throughput", "{hardware}", "{model}", "{recipe}"),
+        "logs/throughput/{hardware}/{model}/{recipe}.log",
     wildcard_constraints:
         model=one_of([*CONFIG.models, *(f"{RANDOM}{shape}" for shape in CONFIG.throughput.shapes)]),
     priority: -10
@@ -32,9 +30,7 @@ rule engines:
     output:
         PATHS.engines("{hardware}", "{model}", "{engine}"),
     log:
-        log("engines", "{hardware}", "{model}", "{engine}"),
-    wildcard_constraints:
-        engine=one_of(ENGINES),
+        "logs/engines/{hardware}/{model}/{engine}.log",
     priority: -10
     threads: ALL_CORES
     resources:

@@ -11,9 +11,9 @@ rule trim_epoch:
     output:
         **checkpoint(STATE, PATHS.epoch, STATES),
     log:
-        log("trim_epoch", "{model}", "{domain}", EPOCH),
+        "logs/trim_epoch/{model}/{domain}/trim_{name}/drop_{drop}.log",
     benchmark:
-        PATHS.job_times("trim_epoch", "{model}", "{domain}", EPOCH)
+        f"{BENCHMARKS}/trim_epoch/{{model}}/{{domain}}/trim_{{name}}/drop_{{drop}}.tsv"
     # A chain is the longest path through the DAG: its next epoch runs first.
     priority: 20
     threads: threads("trim")
@@ -33,9 +33,9 @@ rule settle:
     output:
         **checkpoint(EPOCH, PATHS.training, temp),
     log:
-        log("settle", "{model}", "{domain}", EPOCH),
+        "logs/settle/{model}/{domain}/trim_{name}/drop_{drop}.log",
     benchmark:
-        PATHS.job_times("settle", "{model}", "{domain}", EPOCH)
+        f"{BENCHMARKS}/settle/{{model}}/{{domain}}/trim_{{name}}/drop_{{drop}}.tsv"
     # States stay on disk until it is done.
     priority: 10
     threads: threads("settle")

@@ -9,12 +9,6 @@ with Job(snakemake) as job:
     params = job.params
     model, tokenizer = job.load(params["dtype"])
     documents = job.documents("held_back")[: answers.SHOWN]
-    content = answers.answers(model, tokenizer, documents)
-    Answers(
-        **job.wildcards,
-        **params["chain"],
-        **content,
-        domain=params["domain"],
-        seed=job.seed,
-        provenance=job.provenance(),
-    ).write(snakemake.output[0])
+    content = answers.answers(model, tokenizer, documents) | job.measured()
+    record = Answers(**content, domain=params["domain"], seed=job.seed)
+    record.write(snakemake.output[0])

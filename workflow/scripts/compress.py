@@ -5,18 +5,17 @@ from pathlib import Path
 from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
-    from trimllm.checkpoint import load_tokenizer
     from trimllm.compress.methods import CompressSettings
     from trimllm.compress.run import compress
     from trimllm.score import texts_of
-    from trimllm_paper.records import Compression
+    from trimllm_paper.records import OfRecipe
 
-    params = job.params
-    tokenizer = load_tokenizer(job.checkpoint, trust_remote_code=job.trusted)
+    params, tokenizer = job.params, job.tokenizer()
     calibration, held_back = (
         list(dict.fromkeys(texts_of(tokenizer, job.documents(name))))[: params[key]]
         for name, key in (("train", "calibration"), ("held_back", "held_back"))
     )
+    device, threads = params["loading"]["device"], snakemake.threads
     compress(
         job.wildcards["compressor"],
         job.checkpoint,
@@ -24,11 +23,7 @@ with Job(snakemake) as job:
         held_back,
         Path(snakemake.output.manifest).parent,
         engine=params["engine"],
-        settings=CompressSettings(
-            **params["settings"],
-            threads=snakemake.threads,
-            device=params["loading"]["device"],
-        ),
-        record=lambda result: Compression(**job.facts | result).content(),
+        settings=CompressSettings(**params["settings"], threads=threads, device=device),
+        record=lambda result: OfRecipe(**job.facts | result).content(),
         provenance=job.provenance,
     )

@@ -17,14 +17,12 @@ with Job(snakemake) as job:
         model, tokenizer, tests, batch_tokens=params["batch_tokens"], **params["generated"]
     )
     common = {
-        **job.wildcards,
-        **params["chain"],
+        **job.measured(),
         **{key: params[key] for key in ("tested", "stand_in", "units_total", "seed")},
         "checkpoint": job.checkpoint.as_posix(),
         "bytes": weight_bytes(job.checkpoint),
         "bytes_full": weight_bytes(Path(snakemake.input.base).parent),
         "units_kept": len(trimllm.units(model)),
-        "provenance": job.provenance(),
     }
     for task, path in zip(params["tasks"], snakemake.output, strict=True):
         Evaluation(**common, **results[task]).write(path)

@@ -5,20 +5,18 @@ from pathlib import Path
 from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
-    from trimllm.checkpoint import load_tokenizer
     from trimllm.checkpoint.card import Facts
     from trimllm.exporting.run import export
     from trimllm.score import texts_of
     from trimllm_paper.records import Export
 
-    params, recipe = job.params, job.wildcards["recipe"]
-    tokenizer = load_tokenizer(job.checkpoint, trust_remote_code=job.trusted)
-    documents = job.documents("calibration")[: params["documents"]]
-    card = job.card() | {"name": params["name"], "how": recipe}
+    recipe, tokenizer = job.wildcards["recipe"], job.tokenizer()
+    documents = job.documents("calibration")[: job.params["documents"]]
+    card = job.card() | {"name": job.params["name"], "how": recipe}
     if measured := job.inputs.get("measured"):
-        from trimllm_paper.own import card as own_card
+        from trimllm_paper.own.choice import card_lines
 
-        card["measured"] = own_card.measured(measured, job.inputs["timings"], recipe)
+        card["measured"] = card_lines(measured, job.inputs["timings"], recipe)
     export(
         job.checkpoint,
         job.wildcards["format"],
@@ -26,6 +24,6 @@ with Job(snakemake) as job:
         texts_of(tokenizer, documents),
         facts=Facts(**card),
         threads=snakemake.threads,
-        record=lambda proof: Export(**job.facts | proof | {"seed": job.seed}).content(),
+        record=lambda proof: Export(**job.facts | proof).content(),
         provenance=job.provenance,
     )

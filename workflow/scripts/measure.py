@@ -26,7 +26,8 @@ with Job(snakemake) as job:
         full = shapes.subject_of(shape, Recipe.shape(), {}, **options)
         subject = shapes.subject_of(shape, recipe, params["patterns"], **options)
         if recipe.is_trimmed:
-            facts["pattern"] = shapes.in_words(recipe.name, params["patterns"][recipe.name])
+            share = f"{100 * params['patterns'][recipe.name]:.0f}% of the dropped sublayers"
+            facts["pattern"] = f"{recipe.name}: {share} are attention, spread evenly"
     else:
         manifests = (snakemake.input.full, snakemake.input.manifest)
         for manifest in manifests:
@@ -37,25 +38,16 @@ with Job(snakemake) as job:
             for manifest in manifests
         )
 
-    def measured(**changes):
+    def measured(mode):
         subjects = [full] if subject == full else [full, subject]
-        subjects = [replace(one, **changes) for one in subjects]
-        protocol = Protocol(**params["protocol"])
-        session = measure(subjects, protocol)
+        subjects = [replace(one, mode=mode) for one in subjects]
+        session = measure(subjects, Protocol(**params["protocol"]))
         return session | session.pop("measured")[-1]
 
-    content = measured()
+    content = measured("eager") | facts | {"seed": job.seed, "compressor": recipe.compressor}
     if params["compiled"]:
         try:
-            content["compiled"] = measured(mode="compiled")
+            content["compiled"] = measured("compiled")
         except UserError as error:
             content["compiled"] = {"error": str(error)}
-    Throughput(
-        **wildcards,
-        **params["chain"],
-        **facts,
-        **content,
-        seed=job.seed,
-        compressor=recipe.compressor,
-        provenance=job.provenance(manifests=hashes),
-    ).write(snakemake.output[0])
+    Throughput(**job.measured(manifests=hashes), **content).write(snakemake.output[0])

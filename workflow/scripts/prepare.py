@@ -15,8 +15,7 @@ with Job(snakemake, online=True) as job, TemporaryDirectory() as folder:
     prepare(
         unpacked(params["spec"], wheels, Path(folder)),
         Path(snakemake.output.report).parent,
-        seed=params["seed"],
-        limits=params["limits"],
+        **{key: params[key] for key in ("seed", "limits")},
         constructions=CONSTRUCTIONS,
         provenance=job.stamp,
     )

@@ -12,13 +12,7 @@ with Job(snakemake) as job:
     documents, count = job.documents("train"), params["documents"]
     if count and count < len(documents):
         documents = documents_of_epoch(documents, 0, count, job.seed)
-    teacher = Teacher.of(
-        model,
-        tokenizer,
-        documents,
-        dtype=params["dtype"],
-        label="teacher",
-    )
+    teacher = Teacher.of(model, tokenizer, documents, dtype=params["dtype"], label="teacher")
     with files.scratch(snakemake.output[0]) as folder:
         teacher.save(folder / "states.safetensors")
         (folder / "states.safetensors").replace(snakemake.output[0])

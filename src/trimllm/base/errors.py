@@ -1,7 +1,5 @@
 """The exception for mistakes that a user can correct."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Atomic writes of files and directories, and manifests with the hash of every file."""
 
-from __future__ import annotations
-
 import contextlib
 import glob
 import hashlib
@@ -103,9 +101,7 @@ def publish(temporary: str | Path, final: str | Path) -> None:
 
 def remove_leftovers(final: str | Path) -> None:
     """Remove what killed writers of `final` left beside it; restore a directory they moved away.
-
-    Only the next writer may call it: another one that is still at work would lose its files.
-    """
+    Only the next writer may call it: another one at work would lose its files."""
     final = Path(final)
     for path in final.parent.glob(f".{glob.escape(final.name)}.*"):
         if path.name.startswith(f".{final.name}.old-") and not final.exists():

@@ -1,15 +1,11 @@
 """From kept fractions to numbers of drops; light, since planning imports it."""
 
-from __future__ import annotations
-
 import math
 
 
 def epochs_for(drops: float, step: int) -> int:
-    """Epochs of `step` drops that come nearest to `drops`, the fewer of two equally near.
-
-    40% of LLaMA-7B's 64 sublayers are 38.4 drops: two at a time, 19 epochs (38).
-    """
+    """Epochs of `step` drops that come nearest to `drops`, the fewer of two equally near: 40% of
+    LLaMA-7B's 64 sublayers are 38.4 drops: two at a time, 19 epochs (38)."""
     return max(0, math.ceil(drops / step - 0.5 - 1e-9))
 
 

@@ -1,7 +1,5 @@
 """Kernels of compressed weights, and which of them need no compiler."""
 
-from __future__ import annotations
-
 import importlib.util
 import logging
 import os

@@ -1,7 +1,5 @@
 """The machine that a number is measured on: names, processor, memory, libraries."""
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import importlib.metadata

@@ -1,7 +1,5 @@
 """Names that the library, the workflow and the paper's tables share; light to import."""
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

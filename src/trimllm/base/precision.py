@@ -1,7 +1,5 @@
 """Types of matrix products and weights."""
 
-from __future__ import annotations
-
 import copy
 
 import torch
@@ -28,21 +26,19 @@ def compute_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
 
 
 def round_weights_(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Convert a model's weights to `dtype` in place; returns the model.
-
-    `model.to(dtype)` would round buffers too: rotary frequencies in bfloat16 are wrong by up to
-    one part in 256, at position 500 an angle of a radian.
-    """
+    """Convert a model's weights to `dtype` in place; returns the model. `model.to(dtype)` would
+    round buffers too: rotary frequencies in bfloat16 are wrong by up to one part in 256, at
+    position 500 an angle of a radian."""
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
     return model
 
 
 def rounded_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A read-only copy with weights in `dtype`; weights that have this type are shared."""
+    """A read-only copy with weights in `dtype`, which shares those that have this type; a model of
+    this type itself."""
+    if model.dtype == dtype:
+        return model
     with torch.no_grad():
-        rounded = {
-            id(p): p if p.dtype == dtype else nn.Parameter(p.to(dtype), p.requires_grad)
-            for p in model.parameters()
-        }
+        rounded = {id(p): nn.Parameter(p.to(dtype), p.requires_grad) for p in model.parameters()}
     return copy.deepcopy(model, rounded)

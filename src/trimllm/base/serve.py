@@ -6,8 +6,6 @@ name and arguments. A reply is one line: `{"value": ...}`, or `{"error": ...}` b
 ends. The script may run in an environment without trimllm: only the standard library is needed.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import runpy

@@ -1,7 +1,5 @@
 """Worker processes: a script that runs in a process, or in a Python environment, of its own."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -9,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from trimllm.base.errors import UserError
 
@@ -58,8 +56,7 @@ class Worker:
     """A running worker; leaving the `with` block ends it. Its output goes to standard error.
 
     `script` (see `serve.py`) gets `job` as keyword arguments, JSON; `facts` is its first reply.
-    Raises `UserError`, which begins with `name`, if the script fails (a traceback is on standard
-    error, except for a user's mistake) or the process is killed.
+    Raises `UserError`, which begins with `name`, if the script fails or the process is killed.
     """
 
     def __init__(
@@ -82,7 +79,7 @@ class Worker:
         )
         self.facts = self._request(job)
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -1,7 +1,5 @@
 """The model card of a checkpoint: README.md as the Hugging Face hub reads it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,12 +75,8 @@ def loading(config: dict[str, Any]) -> str:
 def write(
     directory: str | Path, facts: Facts, usage: str | None = None, library: str = "transformers"
 ) -> None:
-    """Write the card of a checkpoint into its folder.
-
-    Args:
-        usage: Markdown that shows how to load it; None takes `loading`.
-        library: the hub's name of the library that loads it.
-    """
+    """Write the card of a checkpoint into its folder; `usage` is Markdown in place of `loading`,
+    `library` the hub's name of the library that loads it."""
     config = files.read_json(Path(directory) / "config.json")
     family, picture = family_of(config["model_type"]), strip(config)
     data = ModelCardData(

@@ -1,7 +1,5 @@
 """A trimmed model as a stock one, and back, since compressors know whole models only."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +9,8 @@ from transformers import AutoModelForCausalLM
 from transformers.initialization import no_init_weights
 
 from trimllm.sublayers import adapter_of
+from trimllm.sublayers.families import KINDS, units
 from trimllm.sublayers.modeling_trimllm import decoder_of, packed_blocks
-from trimllm.sublayers.packing import KINDS, units
 
 
 def missing_units(model: nn.Module) -> list[tuple[int, str]]:

@@ -1,11 +1,8 @@
 """Checkpoints: a directory of safetensors, config and tokenizer, with a model card and a manifest.
 
-A trimmed checkpoint holds only the weights that are left. After `import trimllm.auto`,
-`AutoModelForCausalLM.from_pretrained(path)` loads it; without trimllm, `trust_remote_code=True`
-runs the modeling file beside the weights.
+A trimmed checkpoint holds only the weights that are left, and the modeling file by which stock
+transformers loads it (after `import trimllm.auto`, or with `trust_remote_code=True`).
 """
-
-from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
@@ -66,8 +63,7 @@ def load(
     Args:
         dtype: type of the weights in memory; "auto" takes the stored one. Four-bit weights always
             have the type that their kernels compute in.
-        trust_remote_code: run modeling code that lies in the checkpoint (never for trimmed
-            checkpoints, whose classes are registered).
+        trust_remote_code: run modeling code that lies in the checkpoint; trimmed ones need it not.
         verify: check every file against manifest.json, if there is one.
 
     Raises `UserError`: no such directory, a file that differs from the manifest, or weights that do
@@ -103,10 +99,8 @@ def load(
 def save(
     model: nn.Module, tokenizer: Any, directory: str | Path, dtype: str | torch.dtype | None = None
 ) -> Path:
-    """Write a checkpoint, plain or trimmed, atomically; an older one is replaced at the end.
-
-    Args:
-        dtype: type of the stored weights ("bfloat16"); None keeps the model's own.
+    """Write a checkpoint, plain or trimmed, atomically; an older one is replaced at the end. Stored
+    weights have the type `dtype` ("bfloat16"); None keeps the model's own.
 
     Raises `UserError`: something else than a checkpoint has that name, or the weights are packed.
     """
@@ -123,11 +117,8 @@ def complete(
     records: Mapping[str, Any] | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> None:
-    """Add records, card and manifest to written weights, and rename them to their final name.
-
-    Args:
-        records: JSON documents to store beside the weights, by file stem.
-        provenance: goes into manifest.json; its `card` holds facts of the card (`card.Facts`).
+    """Add `records` (JSON documents by file stem), card and manifest to written weights, and rename
+    them to their final name. `provenance` is for manifest.json; its `card`: fields of `card.Facts`.
     """
     for stem, content in (records or {}).items():
         files.write_json(temporary / f"{stem}.json", content)
@@ -147,13 +138,9 @@ def write(
     dtype: str | torch.dtype | None = None,
     exact: bool = False,
 ) -> None:
-    """Write model and tokenizer into an existing directory, weights as one safetensors file.
-
-    Args:
-        dtype: see `save`.
-        exact: a tensor that `dtype` would round keeps its own type: reading it as float32 gives
-            every weight bit by bit, and what was never trained is as short as before.
-    """
+    """Write model and tokenizer as `save` into an existing directory, weights as one safetensors
+    file. If `exact` a tensor that `dtype` would round keeps its own type: reading it as float32
+    gives every weight bit by bit, and what was never trained is as short as before."""
     if kernels.is_quantized(model):  # a cast would destroy the codes
         method = model.config.quantization_config.quant_method.value
         raise UserError(

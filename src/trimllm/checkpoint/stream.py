@@ -1,12 +1,9 @@
 """A model larger than its device: weights of decoder layers are loaded only while they are used.
 
-Embeddings, final norm and head stay on the device. The modules of the layers are on torch's meta
-device; hooks read their weights from the checkpoint's safetensors, or from host memory, before a
-module runs and drop them after it. The bits are those of an ordinary model. A larger row budget (or
-token budget) reads less often, a smaller one needs less memory.
+Embeddings, final norm and head stay on the device. The layers are on torch's meta device; hooks
+read a module's weights from the checkpoint, or from host memory, before it runs and drop them after
+it. The bits are those of an ordinary model. A larger row budget (or token budget) reads less often.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -49,22 +46,16 @@ class WeightFile:
 
 def _load_while_running(module: nn.Module, read: Callable[[nn.Parameter], Tensor]) -> list[Any]:
     """Hooks that replace a module's empty parameters by its weights while it runs."""
-    empty = {leaf: p for leaf, p in module._parameters.items() if p is not None}
-
-    def fill(module: nn.Module, *_: Any) -> None:
-        full = {leaf: nn.Parameter(read(old), requires_grad=False) for leaf, old in empty.items()}
-        module._parameters.update(full)
-
-    def clear(module: nn.Module, *_: Any) -> None:
-        module._parameters.update(empty)
-
-    return [module.register_forward_pre_hook(fill), module.register_forward_hook(clear)]
+    empty = dict(module._parameters)
+    return [
+        module.register_forward_pre_hook(lambda module, *_: _fill([module], read)),
+        module.register_forward_hook(lambda module, *_: module._parameters.update(empty)),
+    ]
 
 
 def skeleton(config: Any, dtype: torch.dtype, device: torch.device | str = "cpu") -> nn.Module:
-    """A causal language model without weights: parameters on the meta device, buffers real. Each
-    parameter has its name in the checkpoint as `stored_as`: dropping moves modules to other layers.
-    """
+    """A causal language model: parameters on the meta device, each with its name in the checkpoint
+    as `stored_as` (dropping moves modules to other layers), and real buffers."""
     with init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     model.tie_weights()
@@ -75,21 +66,22 @@ def skeleton(config: Any, dtype: torch.dtype, device: torch.device | str = "cpu"
     return model.eval().requires_grad_(False)
 
 
-def _fill(
-    model: nn.Module, parameters: Iterable[nn.Parameter], read: Callable[[nn.Parameter], Tensor]
-) -> None:
-    """Replace parameters by their weights; ties stay ties."""
-    filled = {}
-    for old in parameters:
-        filled[id(old)] = nn.Parameter(read(old), old.requires_grad)
-        filled[id(old)].stored_as = old.stored_as
-    for module in model.modules():
+def _fill(modules: Iterable[nn.Module], read: Callable[[nn.Parameter], Tensor]) -> None:
+    """Replace the own parameters of modules by their weights; ties stay ties."""
+
+    @cache
+    def filled(old: nn.Parameter) -> nn.Parameter:
+        new = nn.Parameter(read(old), old.requires_grad)
+        new.stored_as = old.stored_as
+        return new
+
+    for module in modules:
         for leaf, old in module._parameters.items():
-            module._parameters[leaf] = filled.get(id(old), old)
+            module._parameters[leaf] = None if old is None else filled(old)
 
 
-def stream_of(model: nn.Module) -> WeightFile | None:
-    """The weights of a streamed model; None for an ordinary one."""
+def stream_of(model: nn.Module) -> Any:
+    """The `WeightFile` of a streamed model; None for an ordinary one."""
     return getattr(decoder_of(model), "weight_file", None)
 
 
@@ -98,7 +90,7 @@ def materialize(
 ) -> nn.Module:
     """Make a streamed model an ordinary one, in place, with weights of a type, or of that which a
     function of the parameter gives."""
-    if (weights := stream_of(model)) is not None:
+    if weights := stream_of(model):
         device = device_of(model)
 
         def read(old: nn.Parameter) -> Tensor:
@@ -107,7 +99,7 @@ def materialize(
 
         for hook in weights.hooks:
             hook.remove()
-        _fill(model, [*model.parameters()], read)
+        _fill(model.modules(), read)
         del decoder_of(model).weight_file
     return model
 
@@ -119,13 +111,10 @@ def load_streamed(
     device: str | torch.device = "cpu",
     place: str = "disk",
 ) -> tuple[nn.Module, Any]:
-    """As `load`, for a checkpoint, plain or trimmed, whose layers' weights are read when used.
+    """As `load`, for a checkpoint, plain or trimmed, whose layers' weights are on "disk", or once
+    read in "host" memory (`place`), until they are used as `dtype` on `device`.
 
     The model scans and scores like any other, but does not train; see `materialize`.
-
-    Args:
-        dtype, device: type of the weights when they are used, and where.
-        place: where the layers' weights are otherwise: on "disk", or in "host" memory once read.
     """
     path, stored = check_directory(path, verify=True)
     if method := kernels.method_of(stored):
@@ -139,9 +128,8 @@ def load_streamed(
     def read(parameter: nn.Parameter) -> Tensor:
         return from_file(parameter.stored_as, dtype).to(device)
 
-    layers = decoder_of(model).layers
-    for module in layers.modules():
+    streamed = {*decoder_of(model).layers.modules()}
+    for module in streamed:
         weights.hooks += _load_while_running(module, read)
-    streamed = {id(p) for p in layers.parameters()}
-    _fill(model, [p for p in model.parameters() if id(p) not in streamed], read)
+    _fill(set(model.modules()) - streamed, read)
     return model, load_tokenizer(path)

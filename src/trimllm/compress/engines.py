@@ -1,11 +1,8 @@
 """AWQ, GPTQ, SparseGPT and LLM.int8() by the engines that implement them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +36,8 @@ class Compressed:
 
 @dataclass
 class CompressJob:
-    """A dense model in float32 on the host, plain or trimmed, and what to calibrate it with.
-
-    A compressor may change the model; its weights exist once.
-    """
+    """A dense model in float32 on the host, plain or trimmed, which a compressor may change, and
+    what to calibrate it with."""
 
     model: nn.Module
     tokenizer: Any
@@ -52,8 +47,8 @@ class CompressJob:
     workspace: Path  # an empty folder for intermediate files
 
     def rows(self) -> Tensor:
-        """The texts end to end, cut into rows of one length, (rows, 1, at most `max_tokens`):
-        engines want equal lengths. Fewer tokens than there are rows are lost."""
+        """The texts end to end, cut into rows of one length, as engines want them: (rows, 1, at
+        most `max_tokens`). Fewer tokens than there are rows are lost."""
         ids = torch.tensor([i for text in self.texts for i in self.tokenizer(text).input_ids])
         if not len(ids):
             raise UserError("the calibration texts hold no tokens; give real texts")
@@ -87,57 +82,44 @@ def linear_names(model: nn.Module, missing: Sequence[str] = ()) -> tuple[list[st
     return changed, [name for name in linears if name not in changed]
 
 
-def read_output(folder: Path, missing: Sequence[str] = ()) -> Compressed:
-    """Surviving tensors and quantization config of a checkpoint that an engine wrote."""
-    tensors: dict[str, Tensor] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        tensors |= load_file(path)
-    config = files.read_json(folder / "config.json")["quantization_config"]
-    # Skipped modules do not matter once they are gone, nor do folders of this run.
-    config.pop("dynamic", None)
-    config.get("meta", {}).pop("offload_to_disk_path", None)
-    return Compressed(strip(tensors, missing), {"quantization_config": config})
-
-
 def external(job: CompressJob) -> Compressed:
     """The stock model quantized by an engine in an environment of its own."""
     (stock, missing), settings = job.stock(), job.settings
-    (output := job.workspace / "output").mkdir()
+    rows, output = job.rows()[:, 0].tolist(), str(job.workspace / "output.safetensors")
     variables = environment(settings.threads, isolated=True)
     if settings.device == "cpu":  # the engines take a GPU wherever they see one
         variables["CUDA_VISIBLE_DEVICES"] = ""
-    folders = {"dense": job.write(stock), "output": str(output)}
-    options = {name: getattr(settings, name) for name in ("group_size", "device", "seed")}
-    version = run_worker(
+    work = {"engine": job.engine, "dense": job.write(stock), "rows": rows, "output": output}
+    version, quantization = run_worker(
         Path(__file__).with_name("external_worker.py"),
-        {"engine": job.engine, "rows": job.rows()[:, 0].tolist(), **folders, **options},
+        work | asdict(settings),
         name=job.engine,
         python=python_of(EXTERNAL[job.engine], "envs"),
         variables=variables,
     )
-    return replace(read_output(output, missing), engine_version=version)
+    tensors = strip(load_file(output), missing)
+    return Compressed(tensors, {"quantization_config": quantization}, engine_version=version)
 
 
 def one_shot(job: CompressJob, stock: nn.Module, recipe: list[Any]) -> dict[str, Tensor]:
-    """Run a recipe of llmcompressor on a stock model; returns its tensors, the model is empty.
-
-    The model stays on the host; the block at work visits the job's device.
-    """
+    """Run a recipe of llmcompressor on a stock model, which stays on the host; the block at work
+    visits the job's device. Returns its tensors; the model is then empty."""
     from compressed_tensors.offload import remove_dispatch
     from compressed_tensors.utils import patch_attr
-    from llmcompressor import active_session, oneshot
+    from llmcompressor import oneshot
     from llmcompressor.pipelines.cache import IntermediatesCache
     from llmcompressor.pipelines.sequential import pipeline
     from loguru import logger
 
     logger.disable("llmcompressor")
     device, batches = torch.device(job.settings.device), job.batches()
-    with ExitStack() as stack:
-        # It has no argument for the device: it takes the first GPU wherever there is one.
-        stack.enter_context(patch_attr(pipeline, "get_main_device", lambda: device))
-        if device.type == "cpu":  # pinned memory is a GPU's; without one torch raises
-            stack.enter_context(patch_attr(IntermediatesCache, "pin_memory", lambda *_: None))
-        stack.callback(lambda: active_session().reset())  # it would keep the model
+    # Pinned memory is a GPU's; without one torch raises.
+    pin = IntermediatesCache.pin_memory if device.type == "cuda" else lambda *_: None
+    # It has no argument for the device: it takes the first GPU wherever there is one.
+    with (
+        patch_attr(pipeline, "get_main_device", lambda: device),
+        patch_attr(IntermediatesCache, "pin_memory", pin),
+    ):
         oneshot(
             model=stock,
             processor=job.tokenizer,
@@ -145,6 +127,7 @@ def one_shot(job: CompressJob, stock: nn.Module, recipe: list[Any]) -> dict[str,
             recipe=recipe,
             num_calibration_samples=len(batches),
             pipeline="sequential",
+            clear_sparse_session=True,  # it would keep the model
         )
     remove_dispatch(stock)
     tensors = stock.state_dict()
@@ -154,14 +137,10 @@ def one_shot(job: CompressJob, stock: nn.Module, recipe: list[Any]) -> dict[str,
 
 
 def awq_int4(job: CompressJob) -> Compressed:
-    """AWQ, activation-aware four-bit weights (Lin et al. 2024, arXiv:2306.00978).
-
-    Input channels with large activations are scaled up before weights are rounded, and the layer
-    before them is scaled down: s = a^alpha, alpha from a grid, smallest error of the block's
-    output. Stored in AWQ's GEMM format, whichever engine made it, so that int4 kernels read it.
-    """
-    if job.engine in EXTERNAL:
-        return external(job)
+    """AWQ, activation-aware four-bit weights (Lin et al. 2024, arXiv:2306.00978). Input channels
+    with large activations are scaled up before weights are rounded, and the layer before them is
+    scaled down: s = a^alpha, alpha from a grid, smallest error of the block's output. Stored in
+    AWQ's GEMM format, whichever engine made it, so that int4 kernels read it."""
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
     from llmcompressor.modifiers.quantization import QuantizationModifier
     from llmcompressor.modifiers.transform.awq import AWQModifier
@@ -204,13 +183,9 @@ def _mappings(stock: nn.Module) -> list[Any]:
 
 
 def gptq_int4(job: CompressJob) -> Compressed:
-    """GPTQ four-bit weights (Frantar et al. 2023, arXiv:2210.17323).
-
-    Weights are rounded column by column; the error of each is made up for in the columns that
-    follow, by the inverse Hessian H = 2 X X^T of the layer's inputs.
-    """
-    if job.engine in EXTERNAL:
-        return external(job)
+    """GPTQ four-bit weights (Frantar et al. 2023, arXiv:2210.17323), rounded column by column; the
+    error of each is made up for in the columns that follow, by the inverse Hessian H = 2 X X^T of
+    the layer's inputs."""
     # Packing in Python takes a second; the extension would have to be compiled here.
     os.environ.setdefault("GPTQMODEL_DISABLE_PACK_EXT", "1")
     kernels.prepare()
@@ -230,15 +205,20 @@ def gptq_int4(job: CompressJob) -> Compressed:
     engine.quantize(job.batches(), batch_size=1)
     engine.save(str(output := job.workspace / "output"))
     engine.model.to("meta")
-    return read_output(output, missing)
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(output.glob("*.safetensors")):
+        tensors |= load_file(path)
+    quantization = files.read_json(output / "config.json")["quantization_config"]
+    # Skipped modules do not matter once they are gone, nor do folders of this run.
+    quantization.pop("dynamic", None)
+    quantization.get("meta", {}).pop("offload_to_disk_path", None)
+    return Compressed(strip(tensors, missing), {"quantization_config": quantization})
 
 
 def sparsegpt_2_4(job: CompressJob) -> Compressed:
-    """SparseGPT, two of every four weights zero (Frantar & Alistarh 2023, arXiv:2301.00774).
-
-    Weights are pruned column by column and the others updated by the inverse Hessian of the layer's
-    inputs. The file stays dense: the pattern pays on GPUs that have sparse tensor cores.
-    """
+    """SparseGPT, two of every four weights zero (Frantar & Alistarh 2023, arXiv:2301.00774): pruned
+    column by column, the others updated by the inverse Hessian of the layer's inputs. The file
+    stays dense: the pattern pays on GPUs that have sparse tensor cores."""
     from llmcompressor.modifiers.pruning import SparseGPTModifier
 
     stock, missing = job.stock()
@@ -251,11 +231,9 @@ def sparsegpt_2_4(job: CompressJob) -> Compressed:
 
 @torch.no_grad()
 def llm_int8(job: CompressJob) -> Compressed:
-    """LLM.int8() (Dettmers et al. 2022, arXiv:2208.07339): eight-bit weights, a scale a row.
-
-    Input channels above a threshold are multiplied in 16 bits. Weights are rounded as they are. The
-    engine replaces linear layers one by one, so it takes trimmed models as they are.
-    """
+    """LLM.int8() (Dettmers et al. 2022, arXiv:2208.07339): eight-bit weights, a scale a row; input
+    channels above a threshold are multiplied in 16 bits. The engine replaces linear layers one by
+    one, so it takes trimmed models as they are."""
     untouched = linear_names(job.model)[1]
     model = AutoModelForCausalLM.from_pretrained(
         job.write(job.model),
@@ -266,5 +244,5 @@ def llm_int8(job: CompressJob) -> Compressed:
     )
     # The engine rounds a layer when it first moves or runs.
     model(torch.ones(1, 2, dtype=torch.long, device=model.device))
-    model.save_pretrained(output := job.workspace / "output")
-    return read_output(output)
+    quantization = model.config.to_dict()["quantization_config"]
+    return Compressed(model.state_dict(), {"quantization_config": quantization})

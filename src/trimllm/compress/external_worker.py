@@ -1,9 +1,5 @@
-"""The archived engines autoawq and auto-gptq, each in an environment of its own.
-
-Runs there on transformers 4.51, without trimllm (see `trimllm.base.workers`).
-"""
-
-from __future__ import annotations
+"""The archived engines autoawq and auto-gptq, each in an environment of its own: with transformers
+4.51, without trimllm (see `trimllm.base.workers`)."""
 
 import json
 import sys
@@ -12,63 +8,50 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 # Ten times auto-gptq's default, as in transformers' own: a few dozen texts leave the Hessian of a
 # wide layer without full rank (SmolLM2-135M, 774 tokens: loss 3.15 instead of 3.22).
 DAMPING = 0.1
+Rows = list[list[int]]
 
 
 class Worker:
-    """Quantizes a stock checkpoint in float32 to int4; `facts` is the engine's version.
+    """Quantizes a stock checkpoint in float32 to int4, by `rows` of calibration tokens, into a file
+    of weights, as `CompressSettings` say; `facts`: the engine's version, quantization_config."""
 
-    Args:
-        rows: calibration tokens, lists of ids of one length.
-        output: an empty folder for the quantized weights and their config.json.
-        settings: `group_size`, `device` and `seed`.
-    """
-
-    def __init__(
-        self, engine: str, dense: str, rows: list[list[int]], output: str, **settings: Any
-    ) -> None:
-        torch.manual_seed(settings["seed"])
-        config = json.loads(Path(dense, "config.json").read_text())
-        size, device = settings["group_size"], settings["device"]
+    def __init__(self, engine: str, dense: str, rows: Rows, output: str, **how: Any) -> None:
+        torch.manual_seed(how["seed"])
         quantize = autoawq if engine == "autoawq" else auto_gptq
-        model = load_dense(dense, config, device)
-        model, config["quantization_config"] = quantize(model, rows, size, device)
+        model = load_dense(dense, how["device"])
+        names, state = {*model.state_dict()}, {}
+        model, config = quantize(model, rows, how["group_size"], how["device"])
         # The engines' own writers store an older config, and one of them a zero bias for every
         # layer.
-        with safe_open(Path(dense, "model.safetensors"), "pt") as weights:
-            names = set(weights.keys())
-        state = {}
         for name, tensor in model.state_dict().items():
             if name in names:
                 state[name] = tensor.float().contiguous().clone()
             elif name.endswith((".qweight", ".qzeros", ".scales", ".g_idx")):
                 state[name] = tensor.contiguous()
-        save_file(state, Path(output, "model.safetensors"), metadata={"format": "pt"})
-        Path(output, "config.json").write_text(json.dumps(config))
-        self.facts = version(engine)
+        save_file(state, output)
+        self.facts = version(engine), config
 
 
-def load_dense(dense: str, config: dict[str, Any], device: str) -> Any:
-    """The dense model on the CPU: float32, or float16 for a GPU, as both engines expect.
-
-    The config is given in the keys of transformers 4: the rotary base inside `rope_parameters`
-    would silently be replaced by 10000.
-    """
-    older, rope = dict(config), dict(config.get("rope_parameters") or {})
+def load_dense(dense: str, device: str) -> Any:
+    """The dense model on the CPU: float32, or float16 for a GPU, as both engines expect."""
+    config = json.loads(Path(dense, "config.json").read_text())
+    # In the keys of transformers 4: the rotary base inside `rope_parameters` would silently be
+    # replaced by 10000.
+    rope = config.pop("rope_parameters", None) or {}
     if "rope_theta" in rope:
-        older["rope_theta"] = rope.pop("rope_theta")
+        config["rope_theta"] = rope.pop("rope_theta")
     if rope.get("rope_type", "default") != "default":
-        older["rope_scaling"] = rope
-    older.pop("dtype", None)
+        config["rope_scaling"] = rope
+    del config["dtype"]
     model = AutoModelForCausalLM.from_pretrained(
         dense,
-        config=AutoConfig.for_model(older.pop("model_type"), **older),
+        config=AutoConfig.for_model(config.pop("model_type"), **config),
         torch_dtype=torch.float32 if device == "cpu" else torch.float16,
         local_files_only=True,
         use_safetensors=True,
@@ -83,7 +66,7 @@ def wrapper_of(engine: str, families: dict[str, Any], model: Any) -> Any:
     return families.get(family) or sys.exit(f"{engine} knows no {family}; use another engine")
 
 
-def auto_gptq(model: Any, rows: list[list[int]], size: int, device: str) -> tuple[Any, Any]:
+def auto_gptq(model: Any, rows: Rows, size: int, device: str) -> tuple[Any, Any]:
     """GPTQ (Frantar et al. 2022, arXiv 2210.17323): (model, its quantization_config)."""
     from auto_gptq import BaseQuantizeConfig
     from auto_gptq.modeling import _base, _const, _utils
@@ -105,7 +88,7 @@ def auto_gptq(model: Any, rows: list[list[int]], size: int, device: str) -> tupl
     return wrapped.model, config
 
 
-def autoawq(model: Any, rows: list[list[int]], size: int, device: str) -> tuple[Any, Any]:
+def autoawq(model: Any, rows: Rows, size: int, device: str) -> tuple[Any, Any]:
     """AWQ (Lin et al. 2023, arXiv 2306.00978): (model, its quantization_config)."""
     from awq.models.auto import AWQ_CAUSAL_LM_MODEL_MAP
     from awq.quantize.quantizer import AwqQuantizer

@@ -2,24 +2,22 @@
 arXiv:2305.11627, Eq. 5 with N = 1), without its recovery training.
 
 Importance of a weight is |w dL/dw| on the calibration texts, that of a structure the sum over its
-weights. Structures are, in every sublayer by itself: a key/value head with the query heads that
-share it, and a channel of the MLP. All attentions keep equally many heads and all MLPs equally many
-channels, since a stock configuration has one number for all: `plan` chooses both.
+weights: of a key/value head with the query heads that share it, or a channel of the MLP. All
+attentions keep equally many heads and all MLPs equally many channels (`plan`), since a stock
+configuration has one number for all.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from more_itertools import flatten
 from torch import Tensor, nn
 
 from trimllm.base.errors import UserError
 from trimllm.base.precision import has_bfloat16, round_weights_
 from trimllm.compress.engines import Compressed, CompressJob, linear_names
-from trimllm.compress.methods import CompressSettings
 from trimllm.sublayers import unit_layers, unit_parameters
 
 # MLP widths are multiples of this where the model is wide enough: kernels are fastest there.
@@ -29,8 +27,9 @@ CUT = {
     "attention": {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "out_proj": 1},
     "mlp": {"gate_proj": 0, "up_proj": 0, "fc1": 0, "down_proj": 1, "fc2": 1},
 }
-Side = tuple[nn.Linear, int, Tensor]
-"""A linear layer, the dimension of its weight that is cut, the structure of each row or column."""
+# Linear layers, and the dimension of the weight that holds the structures, one after the other.
+Sides = list[tuple[nn.Linear, int]]
+Importance = Callable[[Sides, int], Tensor]  # of so many structures
 
 
 def sizes_of(config: Any) -> dict[str, int]:
@@ -42,7 +41,7 @@ def sizes_of(config: Any) -> dict[str, int]:
 
 def parameters_by_kind(model: nn.Module) -> dict[str, int]:
     """Parameters of the attentions and of the MLPs, norms included."""
-    counts = {"attention": 0, "mlp": 0}
+    counts = dict.fromkeys(CUT, 0)
     for unit, parameters in unit_parameters(model).items():
         counts[unit.kind] += sum(p.numel() for p in parameters)
     return counts
@@ -50,11 +49,8 @@ def parameters_by_kind(model: nn.Module) -> dict[str, int]:
 
 def plan(model: nn.Module, kept: float) -> dict[str, int]:
     """Heads and channels that keep the share `kept` of the sublayers' parameters most nearly: of
-    the heads the share itself, rounded up, and MLP channels from what is left.
-
-    Raises:
-        UserError: nothing is left for the MLPs, or a linear layer that has no rule here.
-    """
+    the heads the share itself, rounded up, and MLP channels from what is left. `UserError` if that
+    is nothing, or if a linear layer has no rule here."""
     for name in linear_names(model)[0]:
         if name.rpartition(".")[2] not in CUT["attention"] | CUT["mlp"]:
             raise UserError(f"llm_pruner cannot prune the layer {name}; leave this compressor out")
@@ -73,46 +69,31 @@ def plan(model: nn.Module, kept: float) -> dict[str, int]:
     return {"attention": left, "mlp": channels}
 
 
-def sides_of(config: Any, layer: nn.Module, kind: str) -> list[Side]:
-    """The linear layers of a sublayer with their structures."""
-    heads, channels = sizes_of(config).values()
-    if kind == "mlp":
-        query = single = torch.arange(channels)
-    else:
-        single = torch.arange(heads).repeat_interleave(layer.self_attn.head_dim)
-        query = single.view(heads, -1).repeat(1, config.num_attention_heads // heads).flatten()
-    owners = {"k_proj": single, "v_proj": single}
-    parts = ((name.rpartition(".")[2], module) for name, module in layer.named_modules())
-    cuts = CUT[kind]
-    return [(one, cuts[name], owners.get(name, query)) for name, one in parts if name in cuts]
-
-
-def taylor(sides: Sequence[Side]) -> Tensor:
+def taylor(sides: Sides, count: int) -> Tensor:
     """Importance of every structure of a sublayer: the sum of |w dL/dw| over its weights."""
-    score = torch.zeros(int(sides[0][2].max()) + 1)
-    for linear, dim, owner in sides:
+    score = torch.zeros(count)
+    for linear, dim in sides:
         change = (linear.weight * linear.weight.grad).detach().abs()
-        score.index_add_(0, owner, change.sum(1 - dim, dtype=torch.float32).cpu())
+        score += change.sum(1 - dim, dtype=torch.float32).view(count, -1).sum(1).cpu()
     return score
 
 
 @torch.no_grad()
-def cut(
-    model: nn.Module, kept: dict[str, int], importance: Callable[[Sequence[Side]], Tensor]
-) -> dict[str, int]:
-    """Remove the least important structures of every sublayer, in place.
-
-    Returns the keys of the configuration that have changed.
-    """
-    config = model.config
+def cut(model: nn.Module, share: float, importance: Importance) -> dict[str, int]:
+    """Remove the least important structures of every sublayer, in place, and keep the share of its
+    parameters; returns the keys of the configuration that have changed."""
+    config, kept = model.config, plan(model, share)
     for unit, layer in unit_layers(model):
-        sides = sides_of(config, layer, unit.kind)
-        stays = importance(sides).argsort(stable=True, descending=True)[: kept[unit.kind]]
-        for linear, dim, owner in sides:
-            index = torch.isin(owner, stays).nonzero().flatten().to(linear.weight.device)
-            linear.weight = nn.Parameter(linear.weight.index_select(dim, index))
+        cuts, count = CUT[unit.kind], sizes_of(config)[unit.kind]
+        parts = ((name.rpartition(".")[2], module) for name, module in layer.named_modules())
+        sides = [(module, cuts[name]) for name, module in parts if name in cuts]
+        order = importance(sides, count).argsort(stable=True, descending=True)
+        stays = order[: kept[unit.kind]].sort().values.to(model.device)
+        for linear, dim in sides:
+            structures = linear.weight.unflatten(dim, (count, -1)).index_select(dim, stays)
+            linear.weight = nn.Parameter(structures.flatten(dim, dim + 1))
             if dim == 0 and linear.bias is not None:
-                linear.bias = nn.Parameter(linear.bias[index])
+                linear.bias = nn.Parameter(linear.bias.view(count, -1)[stays].flatten())
             linear.out_features, linear.in_features = linear.weight.shape
     if hasattr(config, "ffn_dim"):
         changes = {"ffn_dim": kept["mlp"]}
@@ -129,29 +110,18 @@ def cut(
 
 
 def llm_pruner(job: CompressJob) -> Compressed:
-    """Cut the model of the job, in place, by the gradients of the rows' mean losses.
-
-    On a GPU in 16 bits: weights and gradients of LLaMA-13B take 52 GB.
-    """
-    model, kept = job.model, plan(job.model, job.settings.kept)
-    before = sum(parameters_by_kind(model).values())
+    """Cut the model of the job, in place, by the gradients of the rows' mean losses; on a GPU in 16
+    bits: weights and gradients of LLaMA-13B take 52 GB."""
+    model, before = job.model, sum(parameters_by_kind(job.model).values())
     if job.settings.device != "cpu":
         round_weights_(model, torch.bfloat16).to(job.settings.device)
     model.requires_grad_(False)
-    for parameters in unit_parameters(model).values():
-        for parameter in parameters:
-            parameter.requires_grad_()
+    for parameter in flatten(unit_parameters(model).values()):
+        parameter.requires_grad_()
     for row in job.rows().to(model.device):
         with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
             model(row, labels=row, use_cache=False).loss.backward()
-    changes = cut(model, kept, taylor)
+    changes = cut(model, job.settings.kept, taylor)
     share = sum(parameters_by_kind(model).values()) / before
     facts = {"kept_of_units_percent": 100 * share, "kept": changes}
     return Compressed(model.state_dict(), changes, facts)
-
-
-def at_random_(model: nn.Module, settings: CompressSettings) -> None:
-    """The yardstick: cut structures drawn at random to the same widths, in place."""
-    chance = torch.Generator().manual_seed(settings.seed)
-    kept = plan(model, settings.kept)
-    cut(model, kept, lambda sides: torch.rand(int(sides[0][2].max()) + 1, generator=chance))

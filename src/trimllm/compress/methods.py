@@ -1,7 +1,5 @@
 """The compressors: engines, settings, margins, packages. Imports no torch: planning reads this."""
 
-from __future__ import annotations
-
 import importlib.util
 from dataclasses import dataclass
 
@@ -25,40 +23,31 @@ class CompressSettings:
 class Method:
     """What is known of a compressor without running it."""
 
-    engines: dict[str, tuple[str, ...]]  # with the packages that each needs; the first is default
+    engines: tuple[str, ...]  # the first is default
+    packages: tuple[str, ...]  # that every engine needs, beside itself
     settings: tuple[str, ...]  # keys of `CompressSettings` that the result depends on
     yardstick: str  # the plainest way to the same size, which the result is compared with
-    # Nats a token by which held-back answers may be worse than the yardstick's; a corrupt
-    # checkpoint is worse by nats.
-    margin: float
+    margin: float  # nats a token that answers may be worse than it; corrupt ones are by nats
 
 
 INT4 = (("group_size", "max_tokens"), "round to nearest, int4", 0.25)
 METHODS = {
     # AWQ and GPTQ can lose a little on texts that they have not seen; and weights that had four
     # bits before, as the embedded default's, lie on a grid that plain rounding mostly keeps.
-    "awq_int4": Method(
-        {"llmcompressor": ("llmcompressor", "gptqmodel"), "autoawq": ("gptqmodel",)}, *INT4
-    ),
-    "gptq_int4": Method(
-        {"gptqmodel": ("gptqmodel", "optimum"), "auto-gptq": ("gptqmodel", "optimum")}, *INT4
-    ),
-    "sparsegpt_2_4": Method(
-        {"llmcompressor": ("llmcompressor",)}, ("max_tokens",), "magnitude, 2:4", 0.0
-    ),
+    "awq_int4": Method(("llmcompressor", "autoawq"), ("gptqmodel",), *INT4),
+    "gptq_int4": Method(("gptqmodel", "auto-gptq"), ("gptqmodel", "optimum"), *INT4),
+    "sparsegpt_2_4": Method(("llmcompressor",), (), ("max_tokens",), "magnitude, 2:4", 0.0),
     # It rounds inputs too, its yardstick weights alone: 0.05 nats after FinanceQA's Full-FT.
-    "llm_int8": Method(
-        {"bitsandbytes": ("bitsandbytes",)}, ("max_tokens",), "round to nearest, int8", 0.25
-    ),
-    "llm_pruner": Method({"torch": ("torch",)}, ("max_tokens", "kept"), "random structures", 0.0),
+    "llm_int8": Method(("bitsandbytes",), (), ("max_tokens",), "round to nearest, int8", 0.25),
+    "llm_pruner": Method(("torch",), (), ("max_tokens", "kept"), "random structures", 0.0),
 }
+# Engines that need an older transformers -> their environment under `.envs` (`make envs`).
 EXTERNAL = {"autoawq": "autoawq", "auto-gptq": "auto_gptq"}
-"""Engines that need an older transformers -> their environment under `.envs` (`make envs`)."""
 
 
 def default_engine(method: str) -> str:
     """The engine of a method when none is named."""
-    return next(iter(METHODS[method].engines))
+    return METHODS[method].engines[0]
 
 
 def require(method: str, engine: str | None = None) -> str:
@@ -68,7 +57,8 @@ def require(method: str, engine: str | None = None) -> str:
     engine, known = engine or default_engine(method), METHODS[method].engines
     if engine not in known:
         raise UserError(f"{method} has no engine {engine!r} (there are: {', '.join(known)})")
-    for name in known[engine]:
+    own = () if engine in EXTERNAL else (engine,)
+    for name in (*own, *METHODS[method].packages):
         if importlib.util.find_spec(name) is None:
             raise UserError(f"{method} needs the package {name}: pip install 'trimllm[compress]'")
     if engine in EXTERNAL:

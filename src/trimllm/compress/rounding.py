@@ -5,8 +5,6 @@ extended to hold 0: s = (max - min) / 15, z = round(-min / s); code = round(w / 
 weight is s (code - z). Weights are (out, in), scales and zeros (out, groups).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -14,7 +12,7 @@ from trimllm.base.errors import UserError
 
 MAX_CODE = 15
 # Position in a 32-bit word, from the lowest bits: the order of AWQ's GEMM kernels.
-AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]
 
 
 def ranges(weight: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
@@ -68,9 +66,6 @@ def pack_awq(weight: Tensor, group_size: int) -> dict[str, Tensor]:
 
 
 def _words(codes: Tensor) -> Tensor:
-    """(rows, n) codes as (rows, n / 8) words of 32 bits."""
-    grouped = codes.to(torch.int32).unflatten(1, (-1, len(AWQ_ORDER)))
-    words = torch.zeros_like(grouped[..., 0])
-    for place, at in enumerate(AWQ_ORDER):
-        words |= grouped[..., at] << (4 * place)  # the sign bit takes the highest code's
-    return words.contiguous()
+    """(rows, n) codes as (rows, n / 8) words of 32 bits; the sign bit is the highest code's."""
+    places = codes.to(torch.int32).unflatten(1, (-1, 8))[..., AWQ_ORDER]
+    return (places << torch.arange(0, 32, 4, dtype=torch.int32)).sum(2, dtype=torch.int32)

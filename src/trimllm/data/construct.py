@@ -1,10 +1,6 @@
-"""Sets of a domain: rows become documents, grouped by question and put in order.
-
-`construct.kind` of a set: `own` takes the data set's own question and choices, `free` its own
-question and free answer, `label` its own text and class. Others are `Construction`s.
-"""
-
-from __future__ import annotations
+"""Sets of a domain: rows become documents, grouped by question and put in order. `construct.kind`
+of a set: `own` takes the data set's own question and choices, `free` its own question and free
+answer, `label` its own text and class. Others are `Construction`s."""
 
 import math
 import random
@@ -43,7 +39,6 @@ class Pool:
 
     @property
     def rows(self) -> list[Row]:
-        """Rows of all documents."""
         return [*flatten(self.groups.values())]
 
 
@@ -83,9 +78,9 @@ def _read_rows(spec: Mapping[str, Any]) -> tuple[list[Row], dict[str, Any]]:
     failures: list[str] = []
     hashes: dict[str, str] = {}
     for source in spec["from"]:
-        content = read_source(source)
-        hashes |= content.sha256
-        for where, row in content.rows:
+        numbered, sha256 = read_source(source)
+        hashes |= sha256
+        for where, row in numbered:
             try:
                 rows.append(replace(parse_row(row, {**spec, **source}), where=where))
             except RowError as reason:
@@ -120,8 +115,8 @@ def kind_of(spec: Mapping[str, Any]) -> str:
 
 
 def tidy(text: str, rules: Mapping[str, Any]) -> str:
-    """Remove marks of its source, which could give the right choice away, from a text, by the rules
-    of a domain's YAML. `RowError` leaves the text out."""
+    """A text without marks of its source, which could give the right choice away, by the rules of a
+    domain's YAML. `RowError` leaves it out."""
     if rules.get("tidy"):
         text = re.sub(r"\s+", " ", text).strip()
         text = re.sub(r"[\s_:;.,?…]+$", "", text)

@@ -1,7 +1,5 @@
 """The document, the unit of training, calibration and evaluation: choices or a free answer."""
 
-from __future__ import annotations
-
 import json
 import re
 import unicodedata
@@ -39,19 +37,14 @@ def bare(text: str) -> str:
 
 @dataclass(frozen=True)
 class Document:
-    """A prompt, its choices and the index of the right one.
-
-    The scored text is `prompt + choice`, so choices carry their own leading space (lm-eval's
-    target delimiter). A single choice is the reference answer to a question with a free answer.
-
-    Attributes:
-        messages: the prompt as (role, content) of a conversation. A tokenizer with a chat template
-            renders these, others take the prompt (see `trimllm.score.encode`).
-    """
+    """A prompt, its choices and the index of the right one. `prompt + choice` is scored, so choices
+    carry their own leading space (lm-eval's target delimiter). A single choice is the reference
+    answer to a question with a free answer."""
 
     prompt: str
     choices: tuple[str, ...]
     answer: int
+    # The prompt as (role, content) of a conversation, for tokenizers with a chat template.
     messages: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -104,9 +97,5 @@ def read_documents(path: str | Path) -> list[Document]:
 
 def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
     """Write documents as JSON lines, atomically."""
-    lines = []
-    for one in documents:
-        content = {"prompt": one.prompt, "choices": one.choices, "answer": one.answer}
-        content |= {"messages": one.messages} if one.messages else {}
-        lines.append(json.dumps(content, sort_keys=True) + "\n")
-    files.write_text(path, "".join(lines))
+    rows = ({key: value for key, value in vars(one).items() if value != ()} for one in documents)
+    files.write_text(path, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))

@@ -1,7 +1,5 @@
 """Rows from the hub: a data set, or the documents of an lm-eval task."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -26,7 +24,7 @@ def read_set(source: Mapping[str, Any]) -> Read:
         rows = datasets.load_dataset(name, source.get("name"), split=split, revision=revision)
     except Exception as error:  # `datasets` raises many kinds
         raise _unreadable(f"hub data set {title}", error) from error
-    return Read(numbered(rows, title), {title: f"revision {revision or 'not pinned'}"})
+    return numbered(rows, title), {title: f"revision {revision or 'not pinned'}"}
 
 
 def _unreadable(title: str, error: Exception) -> UserError:
@@ -52,7 +50,7 @@ def read_task(source: Mapping[str, Any]) -> Read:
     if docs is None:
         raise UserError(f"{title} has no {split} documents")
     rows = numbered((_task_row(task, doc) for doc in docs), name)
-    return Read(rows, {f"lm-eval {name}": f"{task.config.dataset_path}, version {task.VERSION}"})
+    return rows, {f"lm-eval {name}": f"{task.config.dataset_path}, version {task.VERSION}"}
 
 
 def _task_row(task: Any, doc: Any) -> Row | RowError:

@@ -2,15 +2,12 @@
 
 Splits are taken in this order, and never one question in two of them: tests; documents held back,
 by which checkpoints are chosen; the pool of calibration documents; for training all that is left.
-
 Tests and held-back documents are the same under every seed, so that answers under two seeds can be
 paired by document. What is left is divided by the seed of the run.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,27 +45,20 @@ def prepare(
     Args:
         spec: the domain as its YAML declares it, valid by its schema.
         seed: divides the documents that are neither tests nor held back.
-        limits: most documents for "test" (None: all), "held_back" and "calibration" (at most
-            `SHARES`). Training takes all that are left.
+        limits: most for "test" (None: all), "held_back" and "calibration" (at most `SHARES`).
         constructions: others than the library's, by `construct.kind`.
 
-    Returns the report: rows read, left out and why; sizes and hashes of the files. Raises
-    `UserError`, and writes nothing, if a source is missing or corrupt, more than 5% of its rows do
-    not parse, a calibration document is a test document, or too few documents are left.
+    Returns the report. Raises `UserError`, and writes nothing, if a source cannot be read, more
+    than 5% of its rows do not parse, a calibration document is a test document or too few are left.
     """
     splits, report = _split(spec, constructions, seed, limits)
-    documents = {split: [row.document for row in rows] for split, rows in splits.items()}
-    for split, part in documents.items():
-        if split != TRAIN:  # free answers may be trained on whatever the tests are
-            all_free(part, split)
-    hashes = {}
-    for split, part in documents.items():
-        path = Path(directory, f"{split}.jsonl")
-        write_documents(path, part)
-        hashes[f"{split}.jsonl"] = files.sha256_of(path)
-    report |= {"domain": spec["label"], "seed": seed, "limits": dict(limits), "files": hashes}
+    report |= {"domain": spec["label"], "seed": seed, "limits": dict(limits), "files": {}}
     report |= {"stand_in": spec.get("stand_in"), "licence": spec.get("licence")}
     report |= {"provenance": dict(provenance)} if provenance else {}
+    for split, rows in splits.items():
+        path = Path(directory, f"{split}.jsonl")
+        write_documents(path, [row.document for row in rows])
+        report["files"][f"{split}.jsonl"] = files.sha256_of(path)
     files.write_json(Path(directory, "report.json"), report)
     return report
 
@@ -122,7 +112,9 @@ def _split(
 
 
 def _check(pool: Pool, split: str, rows: Sequence[Row], needed: int) -> None:
-    """Raise `UserError` if a split that was taken from a set is too small."""
+    """Raise `UserError` if a split that was taken from a set is too small, or of both kinds."""
+    if split != TRAIN:  # free answers may be trained on whatever the tests are
+        all_free([row.document for row in rows], split)
     if len(rows) < needed:
         reasons = pool.report["rows_left_out"].items()
         left_out = "".join(f", {number} left out as {reason}" for reason, number in reasons)
@@ -137,9 +129,7 @@ def _without_tests(
     train: Pool, calibration: Pool, tested: Sequence[Row], tests: Sequence[Pool]
 ) -> Groups:
     """Groups of the training set that hold no test document; one set for both is split instead.
-
-    Raises `UserError` if a calibration document is a test document, or many training documents are.
-    """
+    `UserError` if a calibration document is a test document, or many training documents are."""
     # With free answers or drawn wrong choices the same prompt is the same question.
     rows = [*tested, *train.rows, *calibration.rows]
     by_prompt = any(row.drawn or row.document.free for row in rows)
@@ -174,24 +164,20 @@ def _divide(
     size = {n: min(most[n], max(FEWEST[n], int(shares[n] * free))) for n in shares}
     held_back = _take(source, size[HELD_BACK], tested)
     used = tested | {row.group for row in held_back}
-    calibrated = _take(_rotated(source, seed, used), size[CALIBRATION])
+    calibrated = _take(source, size[CALIBRATION], used, seed)
     used_too = {row.group for row in calibrated}
-    trained = _take(_rotated(train, seed, used), sys.maxsize, used_too)
+    trained = [row for row in _take(train, sys.maxsize, used, seed) if row.group not in used_too]
     return {TRAIN: trained, HELD_BACK: held_back, CALIBRATION: calibrated}
 
 
-def _rotated(groups: Groups, seed: int, used: set[str]) -> Groups:
-    """The groups that are left, starting elsewhere for each seed. Neighbours stay neighbours: wrong
-    choices may come from rows nearby, and every stretch holds the classes in equal shares."""
+def _take(groups: Groups, size: int, used: set[str], seed: int = 0) -> list[Row]:
+    """The groups that fit into `size` documents, without those used, from another place on for each
+    seed. Neighbours stay neighbours: wrong choices may come from rows nearby, and every stretch
+    holds the classes in equal shares."""
     left = [name for name in groups if name not in used]
     start = int(seed * GOLDEN % 1 * len(left))
-    return {name: groups[name] for name in left[start:] + left[:start]}
-
-
-def _take(groups: Groups, size: int, used: Container[str] = ()) -> list[Row]:
-    """The first groups that fit into `size` documents, without those used."""
     rows: list[Row] = []
-    for name, group in groups.items():
-        if name not in used and len(rows) + len(group) <= size:
-            rows += group
+    for name in left[start:] + left[:start]:
+        if len(rows) + len(groups[name]) <= size:
+            rows += groups[name]
     return rows

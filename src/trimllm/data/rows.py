@@ -2,11 +2,9 @@
 
 A domain's YAML maps fields to their roles (`fields`). Choices: a list, several fields, a text of
 lettered lines (`A. one`, `B. two`), a mapping with `text` and `label`, or constant. Answers: an
-index, a letter, a lettered line (`B. two`), the text of a choice or a truth value.
-`format: messages` reads conversations, whose last message of the assistant is the answer.
+index, a letter, a lettered line, the text of a choice or a truth value. `format: messages` reads
+conversations, whose last message of the assistant is the answer.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
@@ -113,12 +111,12 @@ def _parse_choices(
 def lettered(text: str) -> tuple[str, ...]:
     """The lettered options of a text. Only letters that follow each other from A (or a) on start an
     option, so one that holds a line such as "I. first" stays whole."""
-    starts: list[re.Match[str]] = []
+    starts, ends = list[int](), list[int]()
     for match in _LETTERED.finditer(text):
         if ord(match[1].lower()) - ord("a") == len(starts):
-            starts.append(match)
-    ends = [*(match.start() for match in starts[1:]), len(text)]
-    options = tuple(text[one.end() : end].strip() for one, end in zip(starts, ends, strict=False))
+            starts.append(match.end())
+            ends.append(match.start())
+    options = tuple(text[i:j].strip() for i, j in zip(starts, [*ends[1:], len(text)], strict=False))
     if len(options) < 2 or not all(options):
         raise RowError("an empty option" if len(options) > 1 else "no lettered options")
     return options

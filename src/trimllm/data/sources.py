@@ -8,8 +8,6 @@
 Values of text files stay as they are written: nothing is guessed, nothing cached.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -17,7 +15,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
@@ -29,11 +27,8 @@ LONGEST = 1_000_000  # characters of a CSV's field; a longer one lacks the quote
 Numbered = list[tuple[str, Any]]
 
 
-class Read(NamedTuple):
-    """The rows of a source."""
-
-    rows: Numbered
-    sha256: dict[str, str]  # by name, of a file; or the revision of a data set, version of a task
+# Rows of a source; by its name the sha256 of a file, revision of a data set or version of a task.
+Read = tuple[Numbered, dict[str, str]]
 
 
 def read_source(source: Mapping[str, Any]) -> Read:
@@ -54,7 +49,7 @@ def read_source(source: Mapping[str, Any]) -> Read:
         rows = [rows[number] for number in lines]
     rows = [(place, row) for place, row in rows if row is not None]
     # Splits of several data sets often have the same name; the folder tells them apart.
-    return Read(rows, {f"{path.absolute().parent.name}/{path.name}": files.sha256_of(path)})
+    return rows, {f"{path.absolute().parent.name}/{path.name}": files.sha256_of(path)}
 
 
 def numbered(rows: Iterable[Any], name: str, mark: str = ", row ") -> Numbered:
@@ -103,16 +98,16 @@ def _csv_rows(text: str, name: str) -> Numbered:
     delimiter is the one of , ; and tab that the header has most of."""
     csv.field_size_limit(LONGEST)
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: Numbered = []
     try:
-        names = reader.fieldnames = [field.strip() for field in reader.fieldnames or ()]
+        names = [field.strip() for field in next(reader, ())]
         if not all(names) or not 0 < len(names) == len({*names}):
             raise UserError(f"{name}:1: the header needs a name for each column, each once")
-        for row in reader:
-            broken = None in row or None in row.values()
-            fault = RowError(f"not the {len(names)} fields that the header names")
-            rows.append((f"{name}:{reader.line_num}", fault if broken else row))
+        fault = RowError(f"not the {len(names)} fields that the header names")
+        for row in filter(None, reader):  # without empty lines
+            fields = dict(zip(names, row, strict=True)) if len(row) == len(names) else fault
+            rows.append((f"{name}:{reader.line_num}", fields))
     except csv.Error as error:
         place = f"after {rows[-1][0]}" if rows else f"{name}:1"
         raise UserError(f"{place}: not a row of a CSV ({error}); look for a quote there") from None

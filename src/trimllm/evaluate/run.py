@@ -1,20 +1,13 @@
-"""Evaluation by lm-evaluation-harness on files of documents.
-
-Metrics of free answers, each 0 to 1: lm-eval's `exact_match` (ignoring case and punctuation),
-SQuAD's F1 of common words, and ROUGE-L, the F1 of the longest common subsequence of words (Latin
-letters and digits).
-"""
-
-from __future__ import annotations
+"""Evaluation by lm-evaluation-harness on files of documents. Metrics of free answers, each 0 to 1:
+lm-eval's `exact_match` (ignoring case and punctuation), SQuAD's F1 of common words, and ROUGE-L,
+the F1 of the longest common subsequence of words (Latin letters and digits)."""
 
 import contextlib
 import io
 import logging
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +16,7 @@ from datasets import Dataset
 from lm_eval.api.metrics import exact_match_hf_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from more_itertools import map_reduce
 from scipy.stats import binomtest
 from torch import nn
 from transformers.data.metrics.squad_metrics import compute_f1
@@ -41,19 +35,15 @@ ANSWERS_AT_ONCE = 8
 
 
 class TrimLM(HFLM):
-    """HFLM whose requests that share a prompt run as one row (see `trimllm.score`), at most
-    `token_budget` tokens at once."""
+    """HFLM whose requests that share a prompt run as one row (see `trimllm.score`)."""
 
-    def __init__(self, model: nn.Module, tokenizer: Any, token_budget: int = 2048) -> None:
-        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=ANSWERS_AT_ONCE)
-        self.token_budget = token_budget
+    token_budget = 2048  # tokens of rows that run at once
 
     def _loglikelihood_tokens(
         self, requests: Sequence[Any], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
-        numbers_of: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for number, (_, prompt, _) in enumerate(requests):  # texts, tokens of prompt and choice
-            numbers_of[tuple(prompt)].append(number)
+        # A request: texts, tokens of prompt and choice.
+        numbers_of = map_reduce(range(len(requests)), lambda number: tuple(requests[number][1]))
         rows = [
             Row(prompt, tuple(tuple(requests[number][2]) for number in numbers))
             for prompt, numbers in numbers_of.items()
@@ -61,8 +51,9 @@ class TrimLM(HFLM):
         scored = score_rows(self.model, rows, token_budget=self.token_budget)
         answers: list[Any] = [None] * len(requests)
         for numbers, one in zip(numbers_of.values(), scored, strict=True):
-            for number, *answer in zip(numbers, one.log_likelihoods, one.greedy, strict=True):
-                answers[number] = tuple(answer)
+            for number, log_likelihood in zip(numbers, one.log_likelihoods, strict=True):
+                # No metric of ours needs whether greedy decoding would write the choice.
+                answers[number] = (log_likelihood, False)
         return answers
 
 
@@ -74,25 +65,23 @@ def evaluate(
     batch_tokens: int = 2048,
     answer_tokens: int = 128,
 ) -> dict[str, dict[str, Any]]:
-    """Evaluate a model, in its own type, on tasks.
+    """Evaluate a model, in its own type, on tasks: names with a file of documents each.
 
     Args:
-        tasks: by name, a file of documents as JSON lines.
         batch_tokens: packed tokens that run at once; bounds memory.
         answer_tokens: maximal tokens of a generated answer; fewer where all references are shorter.
 
-    Returns:
-        By name: n, acc (%), stderr (%), ci95 (Wilson, %), chance (%: mean of one over the number of
-        choices), answer_loss (nats a token of the right answers: it shows a model that has lost its
-        language), correct (0 or 1 a document, in order), document_hashes_sha256 (equal where
-        results can be paired). For free answers `correct` are the exact matches, `chance` is None,
-        and `answers` holds the means of `METRICS` (%), perplexity (of the reference answers by
-        token) and by_document (token_f1 and rouge_l of each document in order, 0 to 1).
-
-    Raises `UserError`: documents of both kinds in a task; free answers of a streamed model.
+    Returns by name: n, acc (%), stderr (%), ci95 (Wilson, %), chance (%: mean of one over the
+    number of choices), answer_loss (nats a token of the right answers: it shows a model that has
+    lost its language), correct (0 or 1 a document, in order), document_hashes_sha256 (equal where
+    results can be paired). For free answers `correct` are the exact matches, `chance` is None, and
+    `answers` holds the means of `METRICS` (%), perplexity (of the reference answers by token) and
+    by_document (token_f1 and rouge_l of each document in order, 0 to 1). Raises `UserError`:
+    documents of both kinds in a task; free answers of a streamed model.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    harness, results = TrimLM(model, tokenizer, batch_tokens), {}
+    harness = TrimLM(pretrained=model, tokenizer=tokenizer, batch_size=ANSWERS_AT_ONCE)
+    harness.token_budget, results = batch_tokens, {}
     for name, path in tasks.items():
         documents = read_documents(path)
         free = all_free(documents, f"task {name}")
@@ -145,10 +134,8 @@ def _free_answers(
     # Half of the positions are left to the prompt.
     max_tokens = min(max_tokens, max(tokens), max(1, harness.max_length // 2))
     shown = [rendered(harness.tokenizer, one) for one in documents]
-    compared = [
-        compare(sample["filtered_resps"][0], one.choices[0])
-        for sample, one in zip(samples_of(harness, name, shown, max_tokens), shown, strict=True)
-    ]
+    pairs = zip(samples_of(harness, name, shown, max_tokens), shown, strict=True)
+    compared = [compare(sample["filtered_resps"][0], one.choices[0]) for sample, one in pairs]
     each = {metric: [one[metric] for one in compared] for metric in METRICS}
     means = {metric: 100 * sum(values) / len(values) for metric, values in each.items()}
     return {
@@ -196,18 +183,14 @@ def ends_of(documents: Sequence[Document]) -> list[str]:
 
 def compare(answer: str, reference: str) -> dict[str, float]:
     """`METRICS` of a generated answer."""
+    from rouge_score.rouge_scorer import RougeScorer  # imports all of nltk
+
+    rouge = RougeScorer(["rougeL"])
     answer, reference = answer.strip(), reference.strip()
     ignored = {"ignore_case": True, "ignore_punctuation": True}
     exact = exact_match_hf_evaluate([answer], [reference], **ignored)["exact_match"]
     return {
         "exact_match": float(exact),
         "token_f1": float(compute_f1(reference, answer)),
-        "rouge_l": float(_rouge().score(reference, answer)["rougeL"].fmeasure),
+        "rouge_l": float(rouge.score(reference, answer)["rougeL"].fmeasure),
     }
-
-
-@cache
-def _rouge() -> Any:
-    from rouge_score.rouge_scorer import RougeScorer  # imports all of nltk
-
-    return RougeScorer(["rougeL"])

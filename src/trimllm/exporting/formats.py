@@ -1,8 +1,6 @@
 """Formats of models, and the engines that run them, each in a process of its own. Imports no torch:
 workflows are planned with it."""
 
-from __future__ import annotations
-
 import importlib.util
 import sys
 from pathlib import Path
@@ -14,8 +12,7 @@ from trimllm.base.errors import UserError
 QUANTIZED = ("q8_0", "q4_0")
 # Types of the matrices in a GGUF file; llama.cpp's `llama-quantize` makes others of an "f16".
 TYPES = ("f32", "f16", "bf16", *QUANTIZED)
-# Formats of exports: GGUF for llama.cpp, a checkpoint for vLLM, and a stock model of full size for
-# every other engine.
+# Formats of exports; "padded": a stock model of full size for every other engine.
 VARIANTS = (*(f"gguf_{kind}" for kind in TYPES), "vllm", "padded")
 # Compressors whose checkpoints transformers runs on kernels of their own.
 COMPRESSED = ("llm_int8", "gptq_int4", "awq_int4")
@@ -26,7 +23,6 @@ FORMATS = {
     **{name: LLAMA for name in VARIANTS if name.startswith("gguf")},
     VLLM: VLLM,
 }
-WORKERS = Path(__file__).parent / "workers"
 
 
 def split_variant(variant: str) -> tuple[str, str]:
@@ -56,8 +52,8 @@ def require(engine: str, device: str = "cpu") -> None:
 
 def require_engine(variant: str) -> None:
     """Raise `UserError` if the engine that verifies an export format is not installed."""
-    if split_variant(variant)[0] != "padded":
-        require(FORMATS[variant])
+    split_variant(variant)
+    require(FORMATS.get(variant, TRANSFORMERS))
 
 
 def installed(engine: str, device: str = "cpu") -> bool:
@@ -73,11 +69,9 @@ def start_engine(
     engine: str, path: str | Path, threads: int, name: str = "", **job: Any
 ) -> workers.Worker:
     """Start llama.cpp with a GGUF file, or vLLM with a checkpoint directory; leaving a `with` block
-    of the result ends it. `job`: further arguments of `Worker` in the engine's script.
-
-    The `Worker` defines `facts` (version, kernel), `answer(question)`, for the proof of an export,
-    and `time(prompts, generate)`: seconds of prompts and of the tokens that follow.
-    """
+    of the result ends it. `job`: further arguments of `Worker` in the engine's script, which
+    defines `facts` (version, kernel), `answer(question)`, for the proof of an export, and
+    `time(prompts, generate)`: seconds of prompts and of the tokens that follow."""
     python, variables = sys.executable, workers.environment(threads)
     if engine == VLLM:
         python = str(workers.python_of(VLLM, "vllm-env"))
@@ -87,5 +81,6 @@ def start_engine(
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_LOGGING_LEVEL": "ERROR",
         }
-    script, job = WORKERS / f"{engine}_worker.py", {"path": str(path), "threads": threads, **job}
+    script = Path(__file__).parent / "workers" / f"{engine}_worker.py"
+    job |= {"path": str(path), "threads": threads}
     return workers.Worker(script, job, name=name or engine, python=python, variables=variables)

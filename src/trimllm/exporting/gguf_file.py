@@ -1,7 +1,6 @@
-"""A model as one GGUF file for stock llama.cpp.
+"""A model as one GGUF file for stock llama.cpp, whose architecture `deci` (Llama-Nemotron) has
+blocks without attention: no head, no tensor. Its other limits were determined by trial:
 
-llama.cpp's architecture `deci` (Llama-Nemotron) has blocks without attention: no head, no tensor.
-Its other limits were determined by trial:
 - A block with `feed_forward_length` 0 loses its attention's output too: a block without MLP gets
   one of 32 channels, all zero.
 - The head width is read from block 0: if its attention was dropped it gets one head, all zero.
@@ -11,8 +10,6 @@ Of tokenizers it knows BPE of bytes (GPT-2, SmolLM, Qwen, LLaMA-3) and BPE of ch
 fallback to bytes (SentencePiece: LLaMA-2, Mistral). It splits text into words by code of its own,
 one name for each way.
 """
-
-from __future__ import annotations
 
 import json
 import math
@@ -119,8 +116,7 @@ def type_of(name: str, shape: tuple[int, ...], kind: str) -> Type:
 
 def bytes_of(name: str, shape: tuple[int, ...], kind: str) -> int:
     """Bytes of a tensor in a file of a kind."""
-    block, size = gguf.GGML_QUANT_SIZES[type_of(name, shape, kind)]
-    return math.prod(shape) // block * size
+    return math.prod(gguf.quant_shape_to_byte_shape(shape, type_of(name, shape, kind)))
 
 
 @torch.no_grad()
@@ -135,20 +131,14 @@ def quantize_(model: nn.Module, kind: str) -> None:
 
 
 def write(
-    model: nn.Module,
-    tokenizer: Any,
-    source: str | Path,
-    file: Path,
-    kind: str,
-    name: str,
-    license: str | None = None,
+    model: nn.Module, tokenizer: Any, source: Path, file: Path, kind: str, **about: str | None
 ) -> None:
-    """Write a GGUF file with matrices of a type of `formats.TYPES`; `source` is the checkpoint, for
-    the files of its tokenizer. `UserError` for a model or tokenizer that llama.cpp lacks."""
+    """Write a GGUF file of a `kind` in `formats.TYPES`. `source`: checkpoint with the files of the
+    tokenizer; `about`: name, license. `UserError` for what llama.cpp does not have."""
     check(model.config, source)
     words = vocabulary(tokenizer, model.config.vocab_size)
     writer = gguf.GGUFWriter(file, "deci")
-    for key, value in {"name": name, "license": license, **_model_keys(model), **words}.items():
+    for key, value in {**about, **_model_keys(model), **words}.items():
         if value is not None:
             getattr(writer, f"add_{key}")(value)
     merges = words["tokenizer_model"] == "gpt2"
@@ -173,9 +163,9 @@ def write(
 def _model_keys(model: nn.Module) -> dict[str, Any]:
     """Values for `GGUFWriter.add_KEY` that describe the model."""
     config, missing, width = model.config, missing_units(model), _head_width(model.config)
+    blocks = range(config.num_hidden_layers)
 
     def by_block(kind: str, whole: int, absent: int) -> list[int]:
-        blocks = range(config.num_hidden_layers)
         counts = [absent if (block, kind) in missing else whole for block in blocks]
         return [counts[0] or 1, *counts[1:]]
 

@@ -1,10 +1,6 @@
-"""Proof of an export: its engine and transformers must agree.
-
-Both answer the same question, the engine in a fresh process: tokens of held-back texts,
-log-probabilities at some positions of them, and 64 tokens of greedy generation with a cache.
-"""
-
-from __future__ import annotations
+"""Proof of an export: its engine, in a fresh process, and transformers must agree about tokens of
+held-back texts, log-probabilities at some positions of them, and 64 tokens of greedy generation
+with a cache."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +13,7 @@ import transformers
 from torch import nn
 
 from trimllm.base.errors import UserError
-from trimllm.compress.proof import HeldBack, scored_rows
+from trimllm.compress.run import HeldBack, scored_rows
 from trimllm.exporting.formats import LLAMA, start_engine
 
 Record = dict[str, Any]
@@ -45,19 +41,14 @@ TEXTS = (
 
 
 def make_question(tokenizer: Any, held_back: Sequence[HeldBack], longest: int) -> Record:
-    """Question about held-back texts, or prompts with their answers, cut to `longest` tokens.
-
-    Returns `rows`: pairs of token ids and the positions whose tokens are scored; `texts` to
-    tokenize; `prompt`: token ids that generation continues, and by how many, `greedy`; `top`:
-    number of log-probabilities to report of a position; `longest`.
-    """
+    """Question about held-back texts, or prompts with their answers, cut to `longest` tokens:
+    `rows`, pairs of token ids and the positions whose tokens are scored; `texts` to tokenize;
+    `prompt`, token ids that generation continues, and by how many, `greedy`; `top`, number of
+    log-probabilities to report of a position."""
     rows = []
     for ids, first in scored_rows(tokenizer, held_back, longest):
-        if first < len(ids):
-            spread = np.linspace(first, len(ids) - 1, POSITIONS, dtype=int)
-            rows.append((ids, sorted({*spread.tolist()})))
-    if not rows:
-        raise UserError("the held-back texts hold no two tokens in a row; give longer texts")
+        spread = np.linspace(first, len(ids) - 1, POSITIONS, dtype=int)
+        rows.append((ids, sorted({*spread.tolist()})))
     ids, positions = rows[0]
     greedy = min(GREEDY, longest - 1)
     return {
@@ -71,12 +62,10 @@ def make_question(tokenizer: Any, held_back: Sequence[HeldBack], longest: int) -
 
 
 def ask(engine: str, path: str | Path, question: Record, threads: int = 1) -> Record:
-    """Answer of llama.cpp or vLLM about a GGUF file or a checkpoint, from a process of its own.
-
-    Returns `likeliest`: by scored position the likeliest tokens' log-probabilities (nats), by token
-    id as text; `targets`: by scored position that of the token that is there; `tokens` of each
-    text; `greedy`: generated tokens; `engine`: versions.
-    """
+    """Answer of llama.cpp or vLLM about a GGUF file or a checkpoint, from a process of its own: by
+    scored position `likeliest`, the likeliest tokens' log-probabilities (nats) by token id as text,
+    and `targets`, that of the token that is there; `tokens` of each text; `greedy`, generated
+    tokens; `engine`, versions."""
     options = {"exact": True} if engine == LLAMA else {"top": REPORTED}
     try:
         with start_engine(engine, path, threads, context=question["longest"] + 8, **options) as it:
@@ -131,28 +120,17 @@ def mean_loss(answer: Record) -> float:
     return -math.fsum(answer["targets"]) / len(answer["targets"])
 
 
-def largest_difference(engine: dict[str, float], reference: dict[str, float]) -> float:
-    """Of the likeliest tokens' log-probabilities at a position, nats; NaN if one is NaN. A token
-    that the engine does not report counts as the least likely one that it reports."""
-    least = min(engine.values())
-    top = sorted(reference, key=reference.__getitem__)[-COMPARED:]
-    return float(np.max([abs(engine.get(token, least) - reference[token]) for token in top]))
-
-
 def judge(
     variant: str, engine: Record, references: Sequence[Record], texts: Sequence[str]
 ) -> Record:
-    """Record of a proof. `UserError` if answers differ by more than the format's margin.
-
-    Args:
-        variant: "f16", "q4_0", ..., "vllm" or "padded".
-        references: answer of transformers about the checkpoint, and for a quantized file also with
-            the weights quantized as in the file.
-        texts: of the question.
-    """
-    reference, compared = references[0], references[-1]
-    pairs = zip(engine["likeliest"], compared["likeliest"], strict=True)
-    apart = [largest_difference(*pair) for pair in pairs]
+    """Record of a proof, by the answer of an engine, those of transformers (about the checkpoint,
+    and of a quantized file also with its weights) and the question's texts. `variant`: "f16",
+    "q4_0", ..., "vllm" or "padded". `UserError` if answers differ by more than its margin."""
+    reference, compared, apart = references[0], references[-1], list[float]()
+    for theirs, ours in zip(engine["likeliest"], compared["likeliest"], strict=True):
+        least = min(theirs.values())  # what the engine does not report counts as this
+        top = sorted(ours, key=ours.__getitem__)[-COMPARED:]
+        apart.append(np.max([abs(theirs.get(token, least) - ours[token]) for token in top]))
     largest, mean = float(np.max(apart)), float(np.mean(apart))
     expected = list(enumerate(compared["greedy"]))
     differs_at = next((at for at, one in expected if engine["greedy"][at : at + 1] != [one]), None)

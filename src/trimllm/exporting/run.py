@@ -1,7 +1,5 @@
 """Export a checkpoint: write it for an engine, verify it there, describe it, save it."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -10,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError, required
 from trimllm.checkpoint import card, load, store
 from trimllm.checkpoint.card import Facts
-from trimllm.checkpoint.stock import stock_config, to_stock
-from trimllm.compress.proof import HeldBack
+from trimllm.checkpoint.stock import stock_config, to_stock, unwritten
+from trimllm.compress.run import HeldBack
 from trimllm.exporting import proof
 from trimllm.exporting.formats import FORMATS, QUANTIZED, require_engine, split_variant
 from trimllm.exporting.proof import Record
@@ -50,11 +47,9 @@ def export(
         path: a dense checkpoint.
         format: "gguf" (llama.cpp; 16 bits) or with a type, "gguf_q8_0"; "vllm"; "padded".
         output: folder of the export; None puts it beside the checkpoint, as `PATH-FORMAT`.
-        texts: held-back texts, or pairs of prompt and answer, to compare the engine with
-            transformers on; none takes `proof.TEXTS`.
+        texts: held-back texts, or pairs of prompt and answer, to compare on; none: `proof.TEXTS`.
         facts: content of the model card that the checkpoint does not have.
-        provenance: called at the end; its result goes into manifest.json.
-        record: makes export.json of format, proof, bytes and seconds.
+        provenance, record: called at the end for manifest.json, and to make export.json.
 
     Returns the folder. Raises `UserError` if the engine is not installed or disagrees.
     """
@@ -101,29 +96,26 @@ def _write(
     name, kind = split_variant(variant)
     if name == "gguf":
         gguf = folder / f"model-{kind.upper()}.gguf"  # the hub reads the type off the name
-        gguf_file.write(model, tokenizer, source, gguf, kind, str(facts.name), facts.license)
+        about = {"name": facts.name, "license": facts.license}
+        gguf_file.write(model, tokenizer, source, gguf, kind, **about)
         shutil.copyfile(source / "config.json", folder / "config.json")
         card.write(folder, facts, LOADING.format(gguf.name), "gguf")
         return gguf
-    stored = to_stock(model) if name == "padded" else model
     dtype = files.read_json(source / "config.json").get("dtype")
-    store.write(stored, tokenizer, folder, dtype=dtype)
+    store.write(to_stock(model) if name == "padded" else model, tokenizer, folder, dtype=dtype)
     card.write(folder, facts)
     return folder
 
 
 def expected_bytes(path: str | Path, variant: str) -> int:
-    """Bytes of the files that hold the weights of a dense checkpoint's export as `variant`, by its
-    configuration. The vocabulary of a GGUF file counts as tokenizer.json, which is larger.
-    `UserError` for a model that cannot be exported in this format.
-    """
+    """Bytes of a dense checkpoint's weights when exported as `variant`, by its configuration; the
+    vocabulary of a GGUF file counts as tokenizer.json, which is larger. `UserError` for a model
+    that cannot be exported so."""
     name, kind = split_variant(variant)
     directory, _ = store.check_directory(path, verify=False)
     config = AutoConfig.from_pretrained(directory, local_files_only=True)
     with torch.device("meta"):
-        written = stock_config(config) if name == "padded" else config
-        model: nn.Module = AutoModelForCausalLM.from_config(written, dtype=config.dtype)
-    model.tie_weights()
+        model = unwritten(stock_config(config) if name == "padded" else config, config.dtype)
     if name != "gguf":
         return sum(one.nbytes for one in model.parameters())
     gguf_file.check(config, directory)

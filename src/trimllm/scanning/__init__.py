@@ -1,4 +1,3 @@
 """One-pass sensitivity scan."""
 
-from trimllm.scanning.onepass import scan  # noqa: F401
-from trimllm.scanning.record import Scan, Scores, from_record, sample_of, to_record  # noqa: F401
+from trimllm.scanning.onepass import Scan, Scores, from_record, sample_of, scan, to_record

@@ -1,11 +1,8 @@
 """Text to tokens, exactly as lm-evaluation-harness does it for causal models.
 
-A score depends on where the tokens of a choice begin. All scoring and training goes through
-`encode_document`, so training sees what evaluation measures. Chat templates are applied here and
-not when documents are prepared, because only here the tokenizer is known.
+All scoring and training goes through `encode_document`, so training sees what evaluation measures.
+Chat templates are applied here, where the tokenizer is known, not when documents are prepared.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
@@ -27,23 +24,15 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
 
 
 def encode_pair(tokenizer: Any, prompt: str, choice: str) -> tuple[list[int], list[int]]:
-    """Tokens of a prompt, which is not empty, and of a choice that follows it.
-
-    White space at the prompt's end goes to the choice, and both are encoded together, so that a
-    word boundary falls where it does in running text.
-    """
+    """Tokens of a prompt, which is not empty, and of a choice that follows it. White space at the
+    prompt's end goes to the choice, and both are encoded together, as in running text."""
     head = encode_text(tokenizer, prompt.rstrip())
     return head, encode_text(tokenizer, prompt + choice)[len(head) :]
 
 
 def rendered(tokenizer: Any, document: Document) -> Document:
-    """A document with messages as the tokenizer's chat template renders them, if it has one.
-
-    Choices then begin with what the template writes between its prompt and an answer.
-
-    Raises:
-        UserError: the template refuses the messages.
-    """
+    """A document with messages as the tokenizer's chat template renders them, if it has one;
+    `UserError` if it refuses them. Choices then begin with what it writes before an answer."""
     if not document.messages or not tokenizer.chat_template:
         return document
     messages = [{"role": role, "content": content} for role, content in document.messages]
@@ -69,13 +58,8 @@ def texts_of(tokenizer: Any, documents: Iterable[Document]) -> list[tuple[str, s
 
 
 def encode_document(tokenizer: Any, document: Document) -> Row:
-    """A document in tokens.
-
-    A free answer ends with the EOS token, so that training teaches where to stop.
-
-    Raises:
-        UserError: a choice has no token of its own.
-    """
+    """A document in tokens; `UserError` if a choice has none. A free answer ends with EOS, so that
+    training teaches where to stop."""
     document = rendered(tokenizer, document)
     pairs = [encode_pair(tokenizer, document.prompt, choice) for choice in document.choices]
     if not all(tokens for _, tokens in pairs):

@@ -5,8 +5,6 @@ gives each choice the log-likelihood of a row of its own. A choice's last token 
 is left out; the first tokens of all choices are predicted at one place, the prompt's last token.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -30,17 +28,14 @@ class Row(NamedTuple):
         """Packed tokens."""
         return len(self.prompt) + sum(len(choice) - 1 for choice in self.choices)
 
-    @property
-    def extent(self) -> int:
-        """Positions that the longest choice needs."""
-        return len(self.prompt) + max(len(choice) for choice in self.choices) - 1
+
+Piece = tuple[int, int, Row]
+"""A row that runs: its index, the index of its first choice among those of all rows, itself."""
 
 
 def fit(prompt: Sequence[int], choice: Sequence[int], room: int | None) -> Sequence[int]:
-    """The end of a prompt that fits before a choice into `room` positions, cut as lm-eval does.
-
-    The choice's last token needs no position. Raises `UserError` if the choice itself does not fit.
-    """
+    """The end of a prompt that fits before a choice into `room` positions, cut as lm-eval does: the
+    choice's last token needs none. Raises `UserError` if the choice itself does not fit."""
     if room is None or len(prompt) + len(choice) - 1 <= room:
         return prompt
     if len(choice) > room:
@@ -53,37 +48,21 @@ def fit(prompt: Sequence[int], choice: Sequence[int], room: int | None) -> Seque
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows padded on the right to one length.
+    """Rows padded on the right to one length; a place is a token, counted through all rows."""
 
-    Attributes:
-        rows: index in the list of rows of each; one that is cut (see `fit`) is here once a choice.
-        ids, positions: (rows, length), 0 at padding.
-        segments: (rows, length) 0 for the prompt, c + 1 for choice c, -1 for padding.
-        places: (answer places,) tokens, counted through all rows, that need the head.
-        targets: (scored tokens,) the tokens whose probability counts.
-        at: (scored tokens,) which answer place predicts each.
-        choice: (scored tokens,) which choice, counted through the whole list, each belongs to.
-    """
-
-    rows: list[int]
-    ids: Tensor
-    positions: Tensor
-    segments: Tensor
-    places: Tensor
-    targets: Tensor
-    at: Tensor
-    choice: Tensor
-
-    @property
-    def tokens(self) -> int:
-        """Tokens that run, padding included."""
-        return self.ids.numel()
+    rows: list[int]  # index of each in the list of rows; of one that is cut once a choice
+    counts: list[int]  # choices of each
+    ids: Tensor  # (rows, length) as are the next two; 0 at padding
+    positions: Tensor  # 0 at padding
+    segments: Tensor  # 0 for the prompt, c + 1 for choice c, -1 for padding
+    places: Tensor  # (answer places,) that need the head
+    targets: Tensor  # (scored tokens,) whose probability counts
+    at: Tensor  # (scored tokens,) which answer place predicts each
+    choice: Tensor  # (scored tokens,) which choice, counted through all rows, each belongs to
 
     def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
         """(rows, 1, length, length), added to attention scores: 0 where a token looks, else -inf.
-
-        Padding sees the prompt, since a softmax over nothing is not a number.
-        """
+        Padding sees the prompt, since a softmax over nothing is not a number."""
         mine, other = self.segments[:, :, None], self.segments[:, None, :]
         order = torch.arange(self.ids.shape[1], device=self.ids.device)
         seen = (order[:, None] >= order) & ((other == 0) | (other == mine))
@@ -95,11 +74,12 @@ class Batch:
         return torch.where(seen, zero, float("-inf"))[:, None]
 
 
-def _pieces(rows: Sequence[Row], room: int | None) -> Iterator[tuple[int, int, Row]]:
-    """(index, first choice, row) of each row that runs; a row that is cut runs once a choice."""
+def pieces_of(rows: Sequence[Row], room: int | None = None) -> Iterator[Piece]:
+    """Each row that runs; one that has no `room` positions is cut (see `fit`) and runs once a
+    choice."""
     first = 0
     for index, row in enumerate(rows):
-        if room is None or row.extent <= room:
+        if room is None or len(row.prompt) + max(map(len, row.choices)) - 1 <= room:
             yield index, first, row
         else:
             for number, choice in enumerate(row.choices, first):
@@ -107,8 +87,8 @@ def _pieces(rows: Sequence[Row], room: int | None) -> Iterator[tuple[int, int, R
         first += len(row.choices)
 
 
-def batch_of(pieces: Sequence[tuple[int, int, Row]], device: torch.device | str) -> Batch:
-    """Rows as tensors. A piece: the row's index, the index of its first choice, the row."""
+def batch_of(pieces: Sequence[Piece], device: torch.device | str) -> Batch:
+    """Rows as tensors."""
     length = max(row.length for _, _, row in pieces)
     cells: list[tuple[int, int, int]] = []  # id, position, segment
     scored: list[tuple[int, int, int]] = []  # target, at, choice
@@ -118,31 +98,27 @@ def batch_of(pieces: Sequence[tuple[int, int, Row]], device: torch.device | str)
         cells += [(token, position, 0) for position, token in enumerate(row.prompt)]
         places.append(len(cells) - 1)
         for index, choice in enumerate(row.choices):
-            end = len(cells) + len(choice) - 1
             at = [prompt_end, *range(len(places), len(places) + len(choice) - 1)]
             scored += zip(choice, at, [first + index] * len(choice), strict=True)
-            places += range(len(cells), end)
+            places += range(len(cells), len(cells) + len(choice) - 1)
             cells += [(token, width + n, index + 1) for n, token in enumerate(choice[:-1])]
         cells += [(0, 0, -1)] * (start + length - len(cells))
     grid = torch.tensor(cells, device=device).T.reshape(3, len(pieces), length)
     columns = (places, *zip(*scored, strict=True))
     tensors = (torch.tensor(column, device=device) for column in columns)
-    return Batch([index for index, _, _ in pieces], *grid, *tensors)
+    counts = [len(row.choices) for _, _, row in pieces]
+    return Batch([index for index, _, _ in pieces], counts, *grid, *tensors)
 
 
 def batches(
     rows: Sequence[Row], token_budget: int, room: int | None, device: torch.device | str
 ) -> Iterator[Batch]:
-    """Cut rows, sorted by length, into batches of at most `token_budget` tokens (or one row).
-
-    A batch's longest row is at most an eighth longer than its shortest, so there is little padding.
-
-    Args:
-        room: positions of the model; longer prompts lose their left end (see `fit`).
-    """
-    pieces: list[tuple[int, int, Row]] = []
+    """Rows, sorted by length and cut to the model's `room` positions, in batches of at most
+    `token_budget` tokens (or one row). A batch's longest row is at most an eighth longer than its
+    shortest, so there is little padding."""
+    pieces: list[Piece] = []
     longest = 0
-    for piece in sorted(_pieces(rows, room), key=lambda piece: piece[2].length):
+    for piece in sorted(pieces_of(rows, room), key=lambda piece: piece[2].length):
         length = piece[2].length
         if pieces and ((len(pieces) + 1) * length > token_budget or length > longest):
             yield batch_of(pieces, device)

@@ -1,29 +1,25 @@
 """Figures of one model, alone or over the full one, from the rounds in which both were timed."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+# Speedup -> the figure whose ratio, full over trimmed, predicts it: a token's time goes with the
+# bytes that it reads, a prompt's with its operations.
 PREDICTIONS = {"speedup": "read_bytes_per_token", "prefill_speedup": "prefill_operations"}
-"""Speedup -> the figure whose ratio, full over trimmed, predicts it: a token's time goes with the
-bytes that it reads, a prompt's with its operations."""
-LEVEL = 0.95
-"""Of the intervals."""
+LEVEL = 0.95  # of the intervals
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Tokens of a prompt, tokens decoded after the prompt's next one, rounds (after one that does
-    not count), and numbers of texts at once."""
+    """How often, and on what, every model of a session is timed."""
 
-    prompt: int = 480
-    generate: int = 32
-    repeats: int = 6
-    batches: tuple[int, ...] = (1,)
+    prompt: int = 480  # tokens
+    generate: int = 32  # tokens after the prompt's next one
+    repeats: int = 6  # rounds, after one that does not count
+    batches: tuple[int, ...] = (1,)  # numbers of texts at once
 
 
 @dataclass
@@ -33,14 +29,6 @@ class Run:
     facts: dict[str, Any]
     prefill: list[float] = field(default_factory=list)
     decode: list[float] = field(default_factory=list)
-
-    def add(self, reply: dict[str, Any], counts: bool) -> None:
-        """Take a round's reply: its seconds if the round counts, and facts."""
-        prefill, decode = reply.pop("prefill"), reply.pop("decode")
-        self.facts |= reply
-        if counts:
-            self.prefill.append(prefill)
-            self.decode.append(decode)
 
 
 def summary(samples: Sequence[float]) -> dict[str, Any]:
@@ -65,11 +53,9 @@ def figures(
     rates: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
     """The facts of a model and its figures; with `full` (the full model's run) also that model's
-    (`baseline`) and what the model gains over it, by round.
-
-    A step of decoding reads the weights once and every text's cache (`read_bytes_per_token`).
-    `rates` are the machine's own in the same rounds, bytes/s of a copy and operations/s of a
-    matrix product: with them, the shares of them that decoding and the prompt reach.
+    (`baseline`) and what the model gains over it, by round; with `rates` (the machine's own in the
+    same rounds, bytes/s of a copy and operations/s of a matrix product) the shares of these that
+    decoding and the prompt reach. A step of decoding reads the weights once and every text's cache.
     """
     sizes = run.facts["bytes"]
     # Tokens in the cache when a generated token is computed, itself included; the mean.
@@ -91,11 +77,9 @@ def figures(
         content["share_of_matrix"] = operations / rates[1]
     if full is not None:
         content["baseline"] = figures(protocol, batch, full, rates=rates)
-        for name, theirs, own in (
-            ("speedup", full.decode, run.decode),
-            ("prefill_speedup", full.prefill, run.prefill),
-        ):
-            content[name] = summary([a / b for a, b in zip(theirs, own, strict=True)])
+        for name, phase in (("speedup", "decode"), ("prefill_speedup", "prefill")):
+            pairs = zip(getattr(full, phase), getattr(run, phase), strict=True)
+            content[name] = summary([theirs / own for theirs, own in pairs])
     return content
 
 

@@ -1,14 +1,10 @@
-"""One session: several models, each in a fresh process, timed in turn.
-
-Other work on a machine comes and goes over minutes. Every round asks every model once, every other
-round in reversed order, so that all see the same of it; a speedup is the median of the rounds' own
-ratios. Ratios are within a format: the gain by trimming does not depend on how fast engines are.
+"""One session: several models of a format, each in a fresh process, timed in turn. Other work on a
+machine comes and goes over minutes: every round asks every model once, every other round in
+reversed order, so that all see the same of it; a speedup is the median of the rounds' own ratios.
 """
 
-from __future__ import annotations
-
 import random
-import time
+import timeit
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -17,22 +13,18 @@ from statistics import median
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from trimllm.base.workers import Worker, environment
+from trimllm.checkpoint.stock import unwritten
 from trimllm.exporting.formats import FORMATS, LLAMA, TRANSFORMERS, VLLM, start_engine
-from trimllm.throughput.build import sizes
+from trimllm.throughput.decode_worker import sizes
 from trimllm.throughput.result import Protocol, Run, figures
 from trimllm.throughput.subject import Subject
 
-WORKER = Path(__file__).with_name("decode_worker.py")
-GPU_SHARE = 0.9
-"""Of a GPU's memory, what the models of a session may take together; vLLM's own default for one."""
-COPY_BYTES = 1 << 28
-"""Size of the copied buffer: far larger than any cache."""
-MATRIX = {"cpu": 2048, "cuda": 8192}
-"""Rows and columns of the matrix product: as much work as fills the device."""
-Prompts = Sequence[Sequence[int]]
+GPU_SHARE = 0.9  # of a GPU's memory, for all models together; vLLM's own default for one
+COPY_BYTES = 1 << 28  # of the copied buffer: far larger than any cache
+MATRIX = {"cpu": 2048, "cuda": 8192}  # rows and columns of a product that fills the device
 
 
 def prompts_of(tokenizer: Any, texts: Iterable[str], count: int, length: int) -> list[list[int]]:
@@ -43,53 +35,47 @@ def prompts_of(tokenizer: Any, texts: Iterable[str], count: int, length: int) ->
 
 
 def measure(
-    subjects: Sequence[Subject], protocol: Protocol, prompts: Prompts | None = None
+    subjects: Sequence[Subject], protocol: Protocol, prompts: Sequence[list[int]] | None = None
 ) -> dict[str, Any]:
-    """Time models of one format in turn; the first is the baseline of the others.
+    """Time models of one format in turn; the first is the baseline of the others. Engines run as
+    they come with `prompts`: token ids of so many texts as the largest batch has, all of
+    `protocol.prompt` tokens. None times a bare loop over `forward`.
 
-    Args:
-        prompts: token ids of so many texts as the largest batch has, all of `protocol.prompt`
-            tokens, that engines run as they come; None times a bare loop over `forward`.
-
-    Returns:
-        `measured`, `result.figures` by batch size and subject; medians over the rounds of the
-        machine's rates; `protocol`; `interleaved`, whether several models took turns.
-
-    Raises:
-        UserError: a model cannot be run here, or there is too little memory for all of them.
+    Returns `measured`, `result.figures` by batch size and subject; medians over the rounds of the
+    machine's rates; `protocol`; `interleaved`, whether several models took turns. Raises
+    `UserError`: a model cannot be run here, or there is too little memory for all of them.
     """
-    first, share = subjects[0], GPU_SHARE / len(subjects)
+    first, loop, share = subjects[0], prompts is None, GPU_SHARE / len(subjects)
     device = "cpu" if FORMATS[first.format] == LLAMA else first.device  # by its wheel
     torch.set_num_threads(first.threads)
-    loop = prompts is None
     if prompts is None:  # token ids that every vocabulary has
         drawn = random.Random(0).choices(range(3, 100), k=protocol.prompt)
         prompts = [drawn] * max(protocol.batches)
-    copies, products, measured = list[float](), list[float](), list[dict[str, Any]]()
+    rounds, measured = list[tuple[float, float]](), list[dict[str, Any]]()
     with ExitStack() as stack:
-        workers = [
-            stack.enter_context(start(one, protocol, loop=loop, share=share)) for one in subjects
-        ]
+        started = (start(one, protocol, loop=loop, share=share) for one in subjects)
+        workers = [stack.enter_context(worker) for worker in started]
+        facts = [_facts(one, protocol.prompt) for one in subjects]
         for batch in protocol.batches:
-            runs = [
-                Run({**_facts(one, protocol.prompt), **worker.facts, "batch": batch})
-                for one, worker in zip(subjects, workers, strict=True)
-            ]
-            for number in range(1 + protocol.repeats):  # the first does not count
+            pairs = zip(facts, workers, strict=True)
+            runs = [Run({**known, **worker.facts, "batch": batch}) for known, worker in pairs]
+            for number in range(1 + protocol.repeats):
                 for at in range(len(runs))[:: -1 if number % 2 else 1]:
                     reply = workers[at].ask("time", prompts[:batch], protocol.generate)
-                    runs[at].add(reply, number > 0)
+                    if number:  # the first round does not count
+                        runs[at].prefill.append(reply.pop("prefill"))
+                        runs[at].decode.append(reply.pop("decode"))
+                        runs[at].facts |= reply
                 if number:
-                    copies.append(copy_rate(device))
-                    products.append(matrix_rate(device, first.dtype))
-            rates = median(copies), median(products)
-            for run in runs:
-                full = None if run is runs[0] else runs[0]
-                measured.append(figures(protocol, batch, run, full, rates))
+                    rounds.append(machine_rates(device, first.dtype))
+            copies, products = map(median, zip(*rounds, strict=True))
+            rates = copies, products
+            measured.append(figures(protocol, batch, runs[0], None, rates))
+            measured += [figures(protocol, batch, run, runs[0], rates) for run in runs[1:]]
     return {
         "measured": measured,
-        "copy_bytes_per_second": median(copies),
-        "matrix_operations_per_second": median(products),
+        "copy_bytes_per_second": copies,
+        "matrix_operations_per_second": products,
         "protocol": asdict(protocol),
         "interleaved": len(subjects) > 1,
     }
@@ -100,7 +86,8 @@ def start(subject: Subject, protocol: Protocol, *, loop: bool, share: float) -> 
     engine, threads = FORMATS[subject.format], subject.threads
     if engine == TRANSFORMERS:
         job = {"subject": asdict(subject), "prompt": protocol.prompt, "loop": loop}
-        return Worker(WORKER, job, name=str(subject), variables=environment(threads))
+        script, variables = Path(__file__).with_name("decode_worker.py"), environment(threads)
+        return Worker(script, job, name=str(subject), variables=variables)
     job = {"context": protocol.prompt + protocol.generate + 8, "parallel": max(protocol.batches)}
     if engine == VLLM:
         job |= {"device": subject.device, "dtype": subject.dtype, "share": share}
@@ -117,9 +104,7 @@ def _facts(subject: Subject, prompt: int) -> dict[str, Any]:
     config = AutoConfig.from_pretrained(subject.checkpoint, local_files_only=True)
     dtype = "float16" if engine == LLAMA else subject.dtype  # of llama.cpp's cache
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
-    model.tie_weights()
-    facts |= sizes(model, prompt)
+        facts |= sizes(unwritten(config, getattr(torch, dtype)), prompt)
     if engine == LLAMA:
         from gguf import GGUFReader
 
@@ -132,30 +117,18 @@ def _facts(subject: Subject, prompt: int) -> dict[str, Any]:
     return facts
 
 
-def copy_rate(device: str) -> float:
-    """Bytes/s, read and written, of copying 256 MiB. On a CPU a copy's writes may cost a read
-    beside, so that work which only reads can reach more than 100% of it."""
-    source = torch.ones(COPY_BYTES, dtype=torch.uint8, device=device)
+def machine_rates(device: str, dtype: str) -> tuple[float, float]:
+    """Bytes/s, read and written, of copying a buffer, and operations/s of a product of square
+    matrices, by the fastest of five. On a CPU a copy's writes may cost a read beside, so that work
+    which only reads can reach more than 100% of it."""
+    finish = torch.cuda.synchronize if device == "cuda" else lambda: None
+
+    def rate(amount: float, work: Callable[[], Any]) -> float:
+        return amount / min(timeit.repeat(lambda: (work(), finish()), finish, number=1))
+
+    source, size = torch.ones(COPY_BYTES, dtype=torch.uint8, device=device), MATRIX[device]
     target = torch.zeros_like(source)
-    return rate(2 * COPY_BYTES, lambda: target.copy_(source))
-
-
-def matrix_rate(device: str, dtype: str) -> float:
-    """Operations/s of a product of square matrices."""
-    size = MATRIX[device]
     one, other = torch.ones(2, size, size, dtype=getattr(torch, dtype), device=device)
     product = torch.empty_like(one)
-    return rate(2 * size**3, lambda: torch.mm(one, other, out=product))
-
-
-def rate(amount: float, work: Callable[[], Any], repeats: int = 5) -> float:
-    """Amount of work over the least seconds that it took, a GPU's included."""
-    finish = torch.cuda.synchronize if torch.cuda.is_initialized() else lambda: None
-    times = []
-    for _ in range(repeats):
-        finish()
-        start = time.perf_counter()
-        work()
-        finish()
-        times.append(time.perf_counter() - start)
-    return amount / min(times)
+    copy = rate(2 * COPY_BYTES, lambda: target.copy_(source))
+    return copy, rate(2 * size**3, lambda: torch.mm(one, other, out=product))

@@ -1,11 +1,6 @@
-"""What is timed: a checkpoint, an export of one, or a shape with random weights.
-
-How fast a trimmed model is depends on what was dropped. For a shape, where no training has chosen,
-a pattern does, and is always named with its result: the share of attention among the dropped
-sublayers, which are spread evenly over the blocks.
-"""
-
-from __future__ import annotations
+"""What is timed: a checkpoint, an export of one, or a shape with random weights. A pattern decides
+which sublayers a trimmed shape lacks, and is always named with its result: the share of attention
+among them. They are spread evenly over the blocks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,51 +21,35 @@ _SHAPES = {
     "smollm2-135m": (49152, 576, 1536, 30, 9, 3, True),
     "llama-tiny": (512, 128, 256, 4, 4, 2, False),  # for tests
 }
+# Keyword arguments of `transformers.LlamaConfig`, by the name of the shape.
 SHAPES: dict[str, dict[str, Any]] = {
     name: dict(zip(_SIZES, sizes, strict=True)) for name, sizes in _SHAPES.items()
 }
-"""Keyword arguments of `transformers.LlamaConfig`, by the name of the shape."""
 Place = tuple[int, str]  # block and kind of a sublayer
 KINDS = ("attention", "mlp")
-KERNELS = {
-    "awq_int4": "gptqmodel",
-    "gptq_int4": "gptqmodel",
-    "sparsegpt_2_4": "torch",
-    "llm_int8": "bitsandbytes",
-}
-"""Compressors that change how fast a layer of a given shape is -> package with their kernels.
-LLM-Pruner changes the shape itself: its checkpoints are timed."""
+# Compressors that change how fast a layer of a given shape is -> package with their kernels.
+# LLM-Pruner changes the shape itself: its checkpoints are timed.
+KERNELS = dict.fromkeys(("awq_int4", "gptq_int4"), "gptqmodel")
+KERNELS |= {"sparsegpt_2_4": "torch", "llm_int8": "bitsandbytes"}
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One model to time, and how it runs.
+    """One model to time, and how it runs: a checkpoint, or a shape with random weights."""
 
-    Attributes:
-        checkpoint: a directory; or, with random weights,
-        shape: a name of `SHAPES`, with `units`, the sublayers that are left as (block, kind)
-            (None: all), `compressor`, one of `KERNELS` or None, and `group_size` of int4.
-        format: one of `exporting.formats.FORMATS`, with `export`: the GGUF file of a `gguf_*`
-            format, the folder of a "vllm" export.
-        dtype: of the weights and of the products: "float32", "bfloat16" or "float16".
-        device: "cpu" (with `threads`) or "cuda".
-        mode: "eager", or "compiled": `torch.compile` with CUDA graphs where there is a GPU.
-        facts: recorded with its figures.
-    """
-
-    checkpoint: str | None = None
-    shape: str | None = None
-    units: tuple[tuple[int, str], ...] | None = None
-    compressor: str | None = None
-    group_size: int = 128
-    format: str = "transformers"
-    export: str | None = None
-    dtype: str = "bfloat16"
-    device: str = "cpu"
-    threads: int = 1
-    mode: str = "eager"
+    checkpoint: str | None = None  # a directory
+    shape: str | None = None  # a name of `SHAPES`
+    units: tuple[Place, ...] | None = None  # sublayers of the shape that are left (None: all)
+    compressor: str | None = None  # of the shape: one of `KERNELS`
+    group_size: int = 128  # of int4
+    format: str = "transformers"  # one of `exporting.formats.FORMATS`
+    export: str | None = None  # the GGUF file of a `gguf_*` format, the folder of a "vllm" export
+    dtype: str = "bfloat16"  # of weights and products; or "float32", "float16"
+    device: str = "cpu"  # or "cuda"
+    threads: int = 1  # of a CPU
+    mode: str = "eager"  # or "compiled": `torch.compile`, with CUDA graphs where there is a GPU
     trust_remote_code: bool = False
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)  # recorded with its figures
 
     def __str__(self) -> str:
         name = self.checkpoint or f"shape {self.shape}"

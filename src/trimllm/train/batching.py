@@ -1,10 +1,7 @@
 """Training examples: which documents an epoch sees, in which order, as which tensors; the loss."""
 
-from __future__ import annotations
-
 import random
-from collections.abc import Iterator, Sequence
-from itertools import accumulate, count
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from trimllm.base.errors import UserError
 from trimllm.data import Document
 from trimllm.score import Row, encode_document, fit
-from trimllm.score.rows import Batch, batch_of
+from trimllm.score.rows import Batch, batch_of, pieces_of
 from trimllm.sublayers.families import window_of
 from trimllm.train.settings import TrainSettings
 
@@ -49,16 +46,13 @@ class Example(NamedTuple):
 
 
 def examples_of(
-    tokenizer: Any,
-    documents: Sequence[Document],
-    max_length: int | None = None,
-    choices: bool = False,
+    tokenizer: Any, documents: Sequence[Document], room: int | None = None, choices: bool = False
 ) -> list[Example]:
     """Every document in tokens; prompts too long for the model lose their left end."""
     examples = []
     for document in documents:
         row = encode_document(tokenizer, document)
-        prompt = tuple(fit(row.prompt, max(row.choices, key=len), max_length))
+        prompt = tuple(fit(row.prompt, max(row.choices, key=len), room))
         examples.append(Example(row._replace(prompt=prompt), document.answer, choices))
     return examples
 
@@ -83,7 +77,7 @@ def documents_of_epoch(
 def batches_of(
     examples: Sequence[Example], batch_size: int, seed: int, epoch: int
 ) -> list[list[Example]]:
-    """Shuffled batches whose members have similar lengths."""
+    """Shuffled batches whose members have similar lengths and are sorted by them."""
     rng = random.Random(f"{seed} epoch {epoch}")
     order = list(examples)
     rng.shuffle(order)
@@ -94,38 +88,11 @@ def batches_of(
     return batches
 
 
-def parts_of(batch: Sequence[Example], tokens: int) -> Iterator[Sequence[Example]]:
-    """A batch in parts of at most `tokens` tokens with padding, or of one row."""
-    first, longest = 0, 0
-    for at, row in enumerate(batch):
-        longest = max(longest, row.length)
-        if at > first and (at + 1 - first) * longest > tokens:
-            yield batch[first:at]
-            first, longest = at, row.length
-    if first < len(batch):
-        yield batch[first:]
-
-
-class TrainBatch(NamedTuple):
-    """Examples as tensors."""
-
-    batch: Batch
-    counts: list[int]  # choices of each row
-    answers: Tensor  # (rows, 1) index of the right one in its row
-
-    def by_row(self, choices: Tensor, fill: float) -> Tensor:
-        """(rows, most choices) of a value a choice; `fill` where a row has fewer."""
-        return pad_sequence(choices.split(self.counts), batch_first=True, padding_value=fill)
-
-
-def packed(examples: Sequence[Example], device: torch.device | str) -> TrainBatch:
-    """Examples as tensors, padded on the right to one length."""
-    rows = [example.input_row for example in examples]
-    counts = [len(row.choices) for row in rows]
-    firsts = accumulate(counts, initial=0)
+def packed(examples: Sequence[Example], device: torch.device | str) -> tuple[Batch, Tensor]:
+    """Examples as tensors, and (rows, 1) the index of the right choice in its row."""
     answers = [[one.answer if one.choices else 0] for one in examples]
-    batch = batch_of(list(zip(count(), firsts, rows, strict=False)), device)
-    return TrainBatch(batch, counts, torch.tensor(answers, device=device))
+    batch = batch_of([*pieces_of([one.input_row for one in examples])], device)
+    return batch, torch.tensor(answers, device=device)
 
 
 def last_states(model: nn.Module, batch: Batch) -> Tensor:
@@ -139,7 +106,8 @@ def last_states(model: nn.Module, batch: Batch) -> Tensor:
 
 def answer_loss(
     model: nn.Module,
-    inputs: TrainBatch,
+    batch: Batch,
+    answers: Tensor,
     settings: TrainSettings,
     teacher_states: Tensor | None = None,
     *,
@@ -157,37 +125,37 @@ def answer_loss(
     choices, by their summed log-likelihoods: what a question is answered by.
 
     Args:
-        teacher_states: (rows, length, width) last hidden states; `kl`, `hidden` and `choice_kl`
-            need them.
-        tokens_per_document: mean number of answer tokens, by which the choices' losses are
-            multiplied, so that they become means over documents.
+        teacher_states: (rows, length, width) that `kl`, `hidden` and `choice_kl` need.
+        tokens_per_document: factor of the choices' losses, to make them means over documents.
         head: in place of the model's.
     """
-    head, batch = head or model.get_output_embeddings(), inputs.batch
-    states = last_states(model, batch)
-    lengths = inputs.by_row(batch.choice.bincount(), 0)
-    weights = lengths.gather(1, inputs.answers)[:, 0]
+    head, states = head or model.get_output_embeddings(), last_states(model, batch)
+
+    def by_row(choices: Tensor, fill: float) -> Tensor:
+        """(rows, most choices) of a value a choice; `fill` where a row has fewer."""
+        return pad_sequence(choices.split(batch.counts), batch_first=True, padding_value=fill)
 
     def predict(states: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities (answer places, vocabulary), and of choices (rows, most choices)."""
         tokens = head(states.flatten(0, 1)[batch.places]).float().log_softmax(-1)
-        of_choices = tokens.new_zeros(sum(inputs.counts))
+        of_choices = tokens.new_zeros(sum(batch.counts))
         of_choices = of_choices.index_add(0, batch.choice, tokens[batch.at, batch.targets])
-        return tokens, inputs.by_row(of_choices, -1e9)
+        return tokens, by_row(of_choices, -1e9)
 
+    lengths = by_row(batch.choice.bincount(), 0)
+    weights = lengths.gather(1, answers)[:, 0]
     tokens, choices = predict(states)
-    total = -choices.gather(1, inputs.answers).sum()
+    total = -choices.gather(1, answers).sum()
     if teacher_states is not None and (settings.kl or settings.choice_kl):
         with torch.no_grad():
             teacher_tokens, teacher_choices = predict(teacher_states.to(states.dtype))
-        divergence = _divergence(tokens, teacher_tokens)[batch.at]
-        by_row = divergence.split(lengths.sum(-1).tolist())
-        mean = torch.stack([row.mean() for row in by_row])
+        parts = _divergence(tokens, teacher_tokens)[batch.at].split(lengths.sum(-1).tolist())
+        mean = torch.stack([row.mean() for row in parts])
         total = (1 - settings.kl) * total + settings.kl * (mean * weights).sum()
         divergence = _divergence(choices.log_softmax(-1), teacher_choices.log_softmax(-1))
         total = total + settings.choice_kl * tokens_per_document * divergence.sum()
     if settings.choice_loss:
-        right = choices.log_softmax(-1).gather(1, inputs.answers)
+        right = choices.log_softmax(-1).gather(1, answers)
         total = total - settings.choice_loss * tokens_per_document * right.sum()
     if teacher_states is not None and settings.hidden:
         target, compared = teacher_states.float(), batch.segments >= 0

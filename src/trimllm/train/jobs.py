@@ -1,21 +1,22 @@
-"""A training job from files to a checkpoint."""
-
-from __future__ import annotations
+"""A training job from files to a checkpoint, in this process or in several."""
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from trimllm import checkpoint
 from trimllm.base import files
+from trimllm.base.errors import UserError
 from trimllm.base.names import PAPER_CRITERION, STATE_EVERY
 from trimllm.base.precision import compute_dtype
 from trimllm.checkpoint import store
@@ -23,9 +24,8 @@ from trimllm.data import read_documents
 from trimllm.scanning import from_record
 from trimllm.select import choose_by_rule, trainable_blocks
 from trimllm.sublayers import drop, units
-from trimllm.train import parallel, processes
-from trimllm.train.fine_tune import fine_tune
-from trimllm.train.model import placed
+from trimllm.train.loop import fine_tune
+from trimllm.train.model import whole
 from trimllm.train.settings import TrainSettings
 from trimllm.train.state import State
 from trimllm.train.teacher import Teacher
@@ -68,8 +68,7 @@ class TrainJob:
         # Weights that this process does not train need not be finer than they are used.
         if self.processes == 1 and not self.arguments.get("lora"):
             place["dtype"] = torch.float32
-        trusted = self.trust_remote_code
-        return checkpoint.load(self.checkpoint, trust_remote_code=trusted, **place)
+        return checkpoint.load(self.checkpoint, trust_remote_code=self.trust_remote_code, **place)
 
     def identity(self) -> str:
         """Hash of what the job trains, on what: of the contents of its files."""
@@ -88,14 +87,9 @@ def make_checkpoint(
     seal: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     loaded: tuple[nn.Module, Any] | None = None,
 ) -> dict[str, Any]:
-    """Fine-tune as a job says and write its checkpoint atomically; returns the sealed record.
-
-    Args:
-        record_name: file stem of the training's record beside the weights.
-        provenance: called when the work is done, for manifest.json.
-        seal: makes of the training's record what is written.
-        loaded: the job's model and tokenizer, where this process has them.
-    """
+    """Fine-tune as a job says and write its checkpoint atomically; returns the training's record as
+    `seal` makes it and as it lies beside the weights, `record_name`.json. `provenance` is called
+    at the end, for manifest.json; `loaded`: the job's model and tokenizer, if they are loaded."""
     # Not among what is removed as left over by a killed writer.
     folder = Path(directory).with_name(f".passes-{Path(directory).name}")
     with files.scratch(directory) as output:
@@ -104,21 +98,37 @@ def make_checkpoint(
         else:
             content = {"job": asdict(job), "folder": str(folder), "output": str(output)}
             files.write_json(folder / "job.json", content)
-            processes.launch(folder / "job.json", job.processes)
+            launch(folder / "job.json", job.processes)
         record = seal(files.read_json(folder / "record.json"))
         store.complete(output, directory, {record_name: record}, provenance())
     shutil.rmtree(folder, ignore_errors=True)
     return record
 
 
-def join_job(path: Path) -> None:
-    """Do this process's share of a job that `make_checkpoint` wrote."""
-    content = files.read_json(path)
-    job = TrainJob(**content["job"])
-    processes.join(job.device)
-    train_share(job, Path(content["folder"]), Path(content["output"]))
-    dist.barrier()
-    dist.destroy_process_group()
+def launch(job: Path, count: int) -> None:
+    """Run `python -m trimllm.train JOB` in `count` processes by torchrun's agent, which ends all
+    when one fails; its `UserError` is raised here."""
+    error_file = job.with_name("error.json")
+    error_file.unlink(missing_ok=True)
+    config = LaunchConfig(
+        *(1, 1, count),  # nodes, and processes of each
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",  # nothing needs to find the name of this machine's network
+        max_restarts=0,
+        signals_to_handle="SIGTERM",  # an interrupt stays Python's own
+        logs_specs=DefaultLogsSpecs(log_dir=str(job.with_name("logs"))),
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "trimllm.train", str(job))
+    except ChildFailedError as error:
+        if error_file.is_file():
+            raise UserError(files.read_json(error_file)) from None
+        rank, failure = error.get_first_failure()
+        raise RuntimeError(
+            f"training process {rank} of {count} ended with status {failure.exitcode} (-9: killed, "
+            "often for lack of memory); its output is above"
+        ) from None
 
 
 def train_share(
@@ -129,38 +139,29 @@ def train_share(
     several = job.processes > 1
     # Of a shared model each process reads its part.
     model, tokenizer = loaded or (replace(job, weights_on="disk") if several else job).load()
-    place = partial(parallel.sharded, offload=job.offload) if several else placed
-    options, facts = _prepare(job, model)
-    state = State(folder, job.identity(), job.save_every)
-    record = fine_tune(model, tokenizer, place=place, state=state, **options) | facts
-    if several:
-        record["processes"] = {"count": job.processes, "offload": job.offload}
-    if (whole := parallel.whole(model, "cpu", torch.float32)) is not None:
-        store.write(whole, tokenizer, output, dtype=job.storage_dtype, exact=job.exact)
-        files.write_json(folder / "record.json", record)
-
-
-def _prepare(job: TrainJob, model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Drop what goes before training, in place; returns the arguments of `fine_tune`, and what its
-    record lacks."""
-    options = job.arguments | {"settings": TrainSettings(**job.settings)}
-    ratio, criterion = options.pop("ratio", None), options.pop("criterion", PAPER_CRITERION)
-    gone, facts = options.pop("units", []), {"ratio": ratio}
+    settings, options = TrainSettings(**job.settings), dict(job.arguments)
+    facts: dict[str, Any] = {"ratio": options.pop("ratio", None)}
+    gone, criterion = options.pop("units", []), options.pop("criterion", PAPER_CRITERION)
     if rule := options.pop("rule", None):
-        count, seed = options.pop("dropped"), options["settings"].seed
-        gone = choose_by_rule(rule, units(model), count, seed).dropped
+        gone = choose_by_rule(rule, units(model), options.pop("dropped"), settings.seed).dropped
         facts |= {"rule": rule, "units_dropped": [list(unit) for unit in gone]}
     if gone:
         drop(model, gone)
     if job.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    if ratio is not None and options.get("trainable") is None:
+    if facts["ratio"] is not None and options.get("trainable") is None:
         initial = from_record(files.read_json(job.scan or "")["scan"])
         left = {unit.block for unit in units(model)}
-        options["trainable"] = trainable_blocks(initial, criterion, ratio, left)
-    options["train"] = read_documents(job.train)
+        options["trainable"] = trainable_blocks(initial, criterion, facts["ratio"], left)
+    options |= {"train": read_documents(job.train), "settings": settings, "offload": job.offload}
     if job.held_back:
         options["held_back"] = read_documents(job.held_back)
     if job.teacher:
         options["teacher"] = Teacher.load(job.teacher)
-    return options, facts
+    options["state"] = State(folder, job.identity(), job.save_every)
+    record = fine_tune(model, tokenizer, **options) | facts
+    if several:
+        record["processes"] = {"count": job.processes, "offload": job.offload}
+    if (made := whole(model, "cpu", torch.float32)) is not None:
+        store.write(made, tokenizer, output, dtype=job.storage_dtype, exact=job.exact)
+        files.write_json(folder / "record.json", record)

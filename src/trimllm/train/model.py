@@ -1,6 +1,10 @@
-"""The model while it trains: which parameters learn, in which types it lies, and adapters."""
+"""The model while it trains: which parameters learn, in which types it lies, and adapters.
 
-from __future__ import annotations
+Several processes, one GPU each, share a model by FSDP over decoder layers: each holds an equal
+share of every weight, gradient and moment, and a layer is whole on a device only while it runs.
+Every batch is split by rows; the loss of a step is divided by the number of answer tokens of all
+processes, so that a step is that of one process but for the order in which numbers are added.
+"""
 
 import contextlib
 import copy
@@ -11,14 +15,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import fsdp
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import distribute_tensor
 
 from trimllm.base import kernels
 from trimllm.base.errors import required
 from trimllm.base.precision import compute_dtype
-from trimllm.checkpoint import materialize
-from trimllm.sublayers import device_of, original_units, unit_layers, unit_parameters, units
+from trimllm.checkpoint.stream import materialize, skeleton, stream_of
+from trimllm.sublayers import device_of, unit_layers, unit_parameters
+from trimllm.sublayers.modeling_trimllm import decoder_of
 from trimllm.train.batching import answer_loss
 from trimllm.train.settings import TrainSettings
+from trimllm.train.state import world
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,9 @@ class Placed:
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
 
-def set_trainable(
-    model: nn.Module, blocks: Iterable[int] | None, embeddings: bool = False
-) -> list[nn.Parameter]:
+def set_trainable(model: nn.Module, blocks: Iterable[int] | None, embeddings: bool = False) -> None:
     """Let only the sublayers of the given original blocks learn (None: of all blocks), or the
-    adapters of a model that has some; returns the trainable parameters."""
+    adapters of a model that has some; and `embeddings`, head and final norm."""
     model.requires_grad_(False)
     of_units = unit_parameters(model)
     chosen = adapters(model) or [
@@ -51,7 +59,6 @@ def set_trainable(
         chosen += [p for p in model.parameters() if id(p) not in inside]
     for parameter in chosen:
         parameter.requires_grad_(True)
-    return chosen
 
 
 @contextlib.contextmanager
@@ -61,16 +68,13 @@ def placed(
     settings: TrainSettings,
     lora: dict[str, Any] | None = None,
 ) -> Iterator[Placed]:
-    """A model of this process as it is trained; afterwards in evaluation mode, nothing learns.
-
-    Parameters are float32, but the frozen matrices of sublayers lie in the type of matrix products.
-    Afterwards all of a float32 model is float32, what was frozen bit by bit as before; adapters
-    (`lora`: arguments of `adapt`) are merged.
-    """
+    """A model of this process as it is trained: float32, but frozen matrices of sublayers lie in
+    the type of matrix products. Afterwards it is in evaluation mode and nothing learns, a float32
+    model is float32, what was frozen as before; adapters (`lora`: see `adapt`) are merged."""
     device = device_of(model)
     dtype = compute_dtype(settings.dtype, device)
     adapted = adapt(materialize(model, dtype), settings.seed, **lora) if lora else None
-    streamed = any(p.is_meta for p in model.parameters())
+    streamed = stream_of(model) is not None
     set_trainable(model, blocks, settings.train_embeddings)
     matrices = {id(p) for _, m in unit_linears(model) for p in m.parameters()}
 
@@ -105,29 +109,15 @@ def placed(
 
 def unit_linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
     """The linear layers inside the sublayers, by name."""
-    inside = {id(module) for _, layer in unit_layers(model) for module in layer.modules()}
-    return [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and id(module) in inside
-    ]
-
-
-def size_of(model: nn.Module) -> dict[str, int]:
-    """Units and parameters that a model has left, for its record."""
-    return {
-        "units_left": len(units(model)),
-        "units_total": original_units(model),
-        "parameters": sum(p.numel() for p in model.parameters()),
-    }
+    inside = {module for _, layer in unit_layers(model) for module in layer.modules()}
+    linears = ((name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear))
+    return [(name, module) for name, module in linears if module in inside]
 
 
 def adapt(model: nn.Module, seed: int, rank: int = 16, alpha: float = 32) -> Any:
-    """Put adapters beside all matrices W of the sublayers, in place; returns what merges them.
-
-    W x becomes W x + alpha / rank B A x (Hu et al. 2022, section 4.1). A (rank, in) is drawn with
-    the seed, B (out, rank) is 0: they add nothing yet.
-    """
+    """Put adapters beside all matrices W of the sublayers, in place; returns what merges them. W x
+    becomes W x + alpha / rank B A x (Hu et al. 2022, section 4.1): A (rank, in) is drawn with the
+    seed, B (out, rank) is 0."""
     kernels.prepare()  # peft imports gptqmodel where that is installed
     with required("evaluate"):
         from peft import LoraConfig, LoraModel
@@ -142,3 +132,70 @@ def adapt(model: nn.Module, seed: int, rank: int = 16, alpha: float = 32) -> Any
 def adapters(model: nn.Module) -> list[nn.Parameter]:
     """The parameters of a model's adapters."""
     return [parameter for name, parameter in model.named_parameters() if ".lora_" in name]
+
+
+@contextlib.contextmanager
+def sharded(
+    model: nn.Module, blocks: Iterable[int] | None, settings: TrainSettings, offload: bool
+) -> Iterator[Placed]:
+    """Share a streamed model, as `placed` has it in one process; each reads what it keeps. Matrices
+    of sublayers are gathered in the type of matrix products, to which autocast would round them,
+    the rest in float32. `offload`: what is not in use is in host memory, moments too."""
+    set_trainable(model, blocks, settings.train_embeddings)
+    device, weights = device_of(model), stream_of(model)
+    dtype = compute_dtype(settings.dtype, device)
+    for hook in weights.hooks:
+        hook.remove()
+    model.float()
+    model.stored_as = {name: p.stored_as for name, p in model.named_parameters()}
+    offload = offload and device.type != "cpu"
+    policy = fsdp.CPUOffloadPolicy() if offload else fsdp.OffloadPolicy()
+    mesh = init_device_mesh(device.type, (world()[1],))
+    share = partial(fsdp.fully_shard, mesh=mesh, offload_policy=policy)
+    products = fsdp.MixedPrecisionPolicy(dtype, torch.float32, cast_forward_inputs=False)
+    exact = fsdp.MixedPrecisionPolicy(cast_forward_inputs=False)
+    for layer in decoder_of(model).layers:
+        linears = {module for module in layer.modules() if isinstance(module, nn.Linear)}
+        matrices = [p for linear in linears for p in linear.parameters()]
+        # They are gathered as one piece, of one type.
+        if not any(p.requires_grad for p in matrices):
+            for parameter in matrices:
+                parameter.data = parameter.data.to(dtype)
+        for module in layer.modules():
+            if module._parameters and module not in linears:  # norms
+                share(module, mp_policy=exact, reshard_after_forward=True)
+        share(layer, mp_policy=products, reshard_after_forward=True)
+    # What begins and ends the residual stream stays until the backward pass begins with it.
+    share(model, mp_policy=exact, reshard_after_forward=False)
+    # The head, which the loss calls, has to run inside FSDP.
+    model.answer_loss = partial(answer_loss, model)
+    fsdp.register_fsdp_forward_method(model, "answer_loss")
+    for name, old in [*model.named_parameters()]:
+        module, _, leaf = name.rpartition(".")
+        read = weights.read(model.stored_as[name], old.dtype).to(device)
+        part = distribute_tensor(read, old.device_mesh, old.placements, src_data_rank=None)
+        part = nn.Parameter(part.cpu() if offload else part, old.requires_grad)
+        setattr(model.get_submodule(module), leaf, part)
+    model.tie_weights()
+    yield Placed(model, model.answer_loss, device, dtype)
+
+
+def whole(model: nn.Module, device: torch.device | str, dtype: torch.dtype) -> nn.Module | None:
+    """An ordinary model of a shared one's weights, to score or save; None in all but the first
+    process. Without other processes the model itself."""
+    rank, size = world()
+    if size == 1:
+        return model
+    options = StateDictOptions(True, True, ignore_frozen_params=True)
+    trained = get_model_state_dict(model, options=options)
+    if rank > 0:
+        return None
+    state, weights = {}, stream_of(model)
+    for name, stored in model.stored_as.items():  # what is frozen may have been rounded here
+        tensor = trained[name] if name in trained else weights.read(stored, dtype)
+        state[name] = tensor.to(device, dtype)
+    ordinary = skeleton(model.config, dtype, device)
+    ordinary.load_state_dict(state, strict=False, assign=True)
+    ordinary.tie_weights()
+    ordinary.generation_config = model.generation_config
+    return ordinary

@@ -1,7 +1,5 @@
 """Settings of training, and the record of a pass."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from trimllm.base.errors import UserError
@@ -56,7 +54,7 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class PassRecord:
-    """What a pass over documents did."""
+    """What a pass over documents did; as it is by default where nothing is trained."""
 
     # Mean over the answers' tokens of what is minimized, nats: cross entropy, with a teacher its
     # part too. None without documents.
@@ -66,7 +64,3 @@ class PassRecord:
     tokens: int = 0  # without padding
     seconds: float = 0  # wall-clock time
     trainable_parameters: int = 0
-
-
-NO_PASS = PassRecord()
-"""The record where nothing is trained."""

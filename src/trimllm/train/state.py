@@ -1,11 +1,9 @@
-"""State of a fine-tuning on disk, from which a killed one resumes to the same bytes.
+"""State of a fine-tuning on disk, from which a killed one resumes to the same bytes: the trained
+weights, and inside a pass the optimizer's moments and the random states.
 
-After a pass the trained weights are all that the next one needs; inside a pass the optimizer's
-moments and the random states, too. Each process writes its part as safetensors, one file a kind of
-tensor; then the first one writes state.json, which names them and says what has been done.
+Each process writes its part as safetensors, one file a kind of tensor; then the first one writes
+state.json, which names them and says what has been done.
 """
-
-from __future__ import annotations
 
 import shutil
 import time
@@ -14,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from trimllm.base import files
-from trimllm.train.processes import gathered, local, world
 
 Trained = Mapping[str, nn.Parameter]
 Losses = list[tuple[float, int]]
@@ -28,15 +26,8 @@ Losses = list[tuple[float, int]]
 
 
 class State:
-    """A folder that holds the state of a fine-tuning.
-
-    Args:
-        identity: of the training; another one's state is ignored.
-        every: seconds between two states inside a pass.
-
-    Attributes:
-        done: after the last pass, as `save` was given it.
-    """
+    """A folder that holds the state of the fine-tuning `identity`; another one's is ignored. Inside
+    a pass it is saved every `every` seconds. `done` is what was saved after the last pass."""
 
     def __init__(self, folder: Path, identity: str, every: float) -> None:
         self.file, self.own = folder / "state.json", folder / f"process-{world()[0]}"
@@ -49,8 +40,8 @@ class State:
         return load_file(self.own / f"pass-{number}/weight.safetensors")
 
     def restore(self, trained: Trained, optimizer: Optimizer) -> tuple[Losses, float]:
-        """Put weights, moments and random states back, once; returns losses and seconds of the
-        steps of the pass that were done."""
+        """Put weights, moments and random states back, once; returns losses and seconds so far of
+        the pass."""
         folder, losses = self.done.pop("folder", None), self.done.pop("losses", [])
         for path in (self.own / folder).iterdir() if folder else ():
             kind, tensors = path.stem, load_file(path)
@@ -111,6 +102,24 @@ def put_back(trained: Trained, weights: Mapping[str, Tensor]) -> None:
     """Give the trained parameters these weights."""
     for name, value in weights.items():
         local(trained[name]).copy_(value)
+
+
+def world() -> tuple[int, int]:
+    """Rank of this process, and number of processes."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def gathered(value: Any) -> list[Any]:
+    """Every process's value, by rank; all processes call this together."""
+    values = [value] * world()[1]
+    if dist.is_initialized():
+        dist.all_gather_object(values, value)
+    return values
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's part of a tensor."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _moment(value: Tensor, parameter: nn.Parameter) -> Any:

@@ -4,11 +4,9 @@ Student and teacher share the head where it is frozen, so that the states give t
 fortieth of the bytes. A document is run once, with all its choices, however often it is trained on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from more_itertools import chunked
@@ -22,7 +20,7 @@ from trimllm.base.precision import compute_dtype, rounded_copy
 from trimllm.base.progress import progress_bar
 from trimllm.checkpoint import materialize
 from trimllm.data import Document
-from trimllm.score.scorer import max_positions
+from trimllm.score import max_positions
 from trimllm.sublayers import device_of
 from trimllm.train.batching import Example, examples_of, last_states, packed
 
@@ -47,20 +45,18 @@ class Teacher:
         *,
         dtype: str = "auto",
         label: str | None = None,
-    ) -> Teacher:
+    ) -> Self:
         """Run a model over documents; `dtype` is that of matrix products and of the states."""
         product = compute_dtype(dtype, device_of(model))
-        materialize(model, product)
-        model = model if model.dtype == product else rounded_copy(model, product)
+        model = rounded_copy(materialize(model, product), product)
         examples = examples_of(tokenizer, documents, max_positions(model), choices=True)
-        progress = progress_bar(len(documents), "documents", label)
         states: dict[str, Tensor] = {}
-        for part in chunked(sorted(examples, key=lambda example: example.length), BATCH):
-            last = last_states(model, packed(part, device_of(model)).batch)
-            for row, example in zip(last.cpu(), part, strict=True):
-                states[key_of(example)] = row[: example.length].clone()
-            progress.update(len(part))
-        progress.close()
+        with progress_bar(len(documents), label) as progress:
+            for part in chunked(sorted(examples, key=lambda example: example.length), BATCH):
+                last = last_states(model, packed(part, device_of(model))[0])
+                for row, example in zip(last.cpu(), part, strict=True):
+                    states[key_of(example)] = row[: example.length].clone()
+                progress.update(len(part))
         return cls(states)
 
     def save(self, path: str | Path) -> None:
@@ -68,7 +64,7 @@ class Teacher:
         save_file(dict(self.states), path)
 
     @classmethod
-    def load(cls, path: str | Path) -> Teacher:
+    def load(cls, path: str | Path) -> Self:
         """Map what `save` wrote into memory; a document's states are read when they are used."""
         return cls(load_file(path))
 

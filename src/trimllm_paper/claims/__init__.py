@@ -1,8 +1,8 @@
 """The paper's headline sentences, each checked on measurements.
 
 A claim has its sentence and its check in words in `published.yaml`, and one function of the same
-name in `accuracy` or `speed`, which returns comparisons with p-values (`evidence`). Its verdict is
-computed from them:
+name in `checks`, which returns comparisons with p-values (`evidence`). Its verdict is computed from
+them:
 
 `reproduced`, `not reproduced`: on the paper's own model, data and hardware the claim holds, or not;
 `seen on the stand-in`, `not seen on the stand-in`: elsewhere it holds, or not;
@@ -10,27 +10,24 @@ computed from them:
 `not run`: a number that it needs was not measured, and no other refutes it.
 """
 
-from __future__ import annotations
-
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import groupby
+from collections.abc import Sequence
+from itertools import groupby, product
 from pathlib import Path
-from typing import Any
 
 from pandas import DataFrame
 
 from trimllm.base.files import write_text
+from trimllm.base.names import PAPER_CRITERION
 from trimllm_paper import published, verdict
-from trimllm_paper.claims import accuracy, speed
+from trimllm_paper.claims import checks
 from trimllm_paper.claims.evidence import Evidence, Finding, holm
 from trimllm_paper.context import Context
 from trimllm_paper.frames import Frame, tier_note
 from trimllm_paper.verdict import COLLAPSED, NOT_RUN
 
-OURS = "likelihood"
-"""Criterion of our recipe, for which claims on a recipe are judged too."""
+RECIPES = {"paper": PAPER_CRITERION, "ours": "likelihood"}
+"""Recipe -> its criterion. Claims on a recipe are judged for ours, too, if it was run."""
 MARKS = {name: mark for name, mark in verdict.MARKS.items() if name != COLLAPSED} | {NOT_RUN: "–"}
 HEAD = """# The paper's claims, checked
 
@@ -42,40 +39,28 @@ checks, [contradictions.md](contradictions.md) what in the paper contradicts the
 
 
 def check(evidence: Evidence, claim: str) -> Finding:
-    """Check a claim by its `id`. Raises `AttributeError` for one without a function."""
-    return getattr(accuracy if hasattr(accuracy, claim) else speed, claim)(evidence)
-
-
-def judge_all(frame: Frame, context: Context) -> Iterator[tuple[dict[str, Any], str, Finding]]:
-    """Each claim of published.yaml, the recipe that was judged, and the finding: "paper", and after
-    claims on a recipe "ours", if it was run."""
-    evidence = Evidence(frame, context)
-    for claim in published.claims():
-        yield claim, "paper", check(evidence, claim["id"])
-        if claim.get("of_recipes"):
-            ours = check(replace(evidence, criterion=OURS), claim["id"])
-            if ours.comparisons:
-                yield claim, "ours", ours
+    """Check a claim by its `id`."""
+    return getattr(checks, claim)(evidence)
 
 
 def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
-    """STEM.md, and STEM.csv with every comparison.
-
-    Args:
-        frame: timings are of one run, everything else may be of several seeds.
-        contexts: one a model.
-    """
+    """STEM.md, and STEM.csv with every comparison; a context a model. Timings are of one run,
+    everything else may be of several seeds."""
     tables = (frame.evaluations, frame.epochs, frame.trainings, frame.timings, frame.engines)
     tier = tier_note([source for one in tables for source in one.source])
     marks = ", ".join(f"{mark} {name}" for name, mark in MARKS.items())
     page, table = [HEAD.format(tier=tier, marks=marks)], []
     for context in contexts:
         lines, counts = [], Counter[str]()
-        for claim, recipe, one in judge_all(frame, context):
-            text = ""
+        for claim, (recipe, criterion) in product(published.claims(), RECIPES.items()):
+            if recipe == "ours" and not claim.get("of_recipes"):
+                continue
+            text, one = "", check(Evidence(frame, context, criterion), claim["id"])
             if recipe == "paper":
                 text = f"{claim['text']} ({', '.join(claim['from'])})"
                 counts[one.verdict] += 1
+            elif not one.comparisons:
+                continue
             lines.append([text, recipe, f"{MARKS[one.verdict]} {one.verdict}", _measured(one)])
             head = {"model": context.model.name, "claim": claim["id"], "recipe": recipe}
             head |= {"verdict": one.verdict, "missing": "; ".join(one.missing)}
@@ -84,19 +69,16 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
         totals = ", ".join(f"{counts[name]} {name}" for name in MARKS if counts[name])
         heads = ["claim of the paper", "recipe", "verdict", "measured"]
         grid = DataFrame(lines, columns=heads).to_markdown(index=False, tablefmt="github")
-        parts = (f"## {context.model.label}: {totals}", _stand_ins(context), grid, "")
+        stand_ins = [] if context.model.published else ["the model"]
+        stand_ins += [one.name for one in context.domains if one.stand_in]
+        stand_ins += ["adapters for full fine-tuning"] if context.lora else []
+        names = ", ".join(stand_ins) or "none"
+        parts = (f"## {context.model.label}: {totals}", f"\nStand-ins: {names}.\n", grid, "")
         page += [context.named(part) for part in parts]
     page += ["## How each claim is checked\n"]
     page += [f"- {claim['text']}: {claim['check']}" for claim in published.claims()]
     write_text(f"{stem}.md", "\n".join([*page, ""]))
     write_text(f"{stem}.csv", DataFrame(table).to_csv(index=False, float_format="%.6g"))
-
-
-def _stand_ins(context: Context) -> str:
-    names = [] if context.model.published else ["the model"]
-    names += [one.name for one in context.domains if one.stand_in]
-    names += ["adapters for full fine-tuning"] if context.lora else []
-    return f"\nStand-ins: {', '.join(names) or 'none'}.\n"
 
 
 def _measured(finding: Finding) -> str:

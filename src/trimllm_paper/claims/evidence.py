@@ -1,12 +1,10 @@
 """What the check of a claim reads, and the comparisons that it returns."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from scipy.special import stdtr, stdtrit
 
@@ -15,9 +13,9 @@ from trimllm_paper import derive, published
 from trimllm_paper.context import Context, Domain
 from trimllm_paper.derive import Accuracy, Chain, Ratio
 from trimllm_paper.frames import Frame
-from trimllm_paper.intervals import Difference, mean_interval
+from trimllm_paper.intervals import mean_interval
 from trimllm_paper.recipe import FULL_FT
-from trimllm_paper.verdict import KEEPS, NOT_RUN, all_of, word
+from trimllm_paper.verdict import NOT_RUN, all_of, word
 
 PAPER_DOMAINS = tuple(c for c in published.table("table2").columns if c in published.DOMAINS)
 ALPHA = 0.025
@@ -34,19 +32,14 @@ class Estimate(NamedTuple):
     dof: float = math.inf
 
     @classmethod
-    def mean(cls, values: Sequence[float], of: str) -> Estimate:
-        """A mean over domains or chains; one value has no interval."""
-        count = len(values)
-        return cls(fmean(values), *mean_interval(values), f"{count} {of}", count - 1)
+    def difference(cls, one: Accuracy, other: Accuracy, share: float = 1.0) -> Self:
+        """One accuracy less a share of another."""
+        gap = one.minus(other, share)
+        basis = f"{one.documents} documents, {gap.seeds} seed{'s' if gap.seeds > 1 else ''}"
+        return cls(gap.points, gap.low, gap.high, basis, gap.dof)
 
     @classmethod
-    def difference(cls, one: Difference, documents: int) -> Estimate:
-        """A difference of accuracies."""
-        basis = f"{documents} documents, {one.seeds} seed{'s' if one.seeds > 1 else ''}"
-        return cls(one.points, one.low, one.high, basis, one.dof)
-
-    @classmethod
-    def rounds(cls, ratio: Ratio, timing: Any) -> Estimate:
+    def rounds(cls, ratio: Ratio, timing: Any) -> Self:
         """A ratio of speeds, as `derive.speedup` gives it."""
         rounds = int(timing.content["protocol"]["repeats"])
         return cls(*ratio, f"{rounds} rounds", rounds - 1)
@@ -85,19 +78,28 @@ def _p(distance: float, half: float, dof: float) -> float:
     return float(stdtr(dof, -stdtrit(dof, 1 - ALPHA) * distance / abs(half))) if half else 0.0
 
 
+def compare_mean(
+    name: str, values: Sequence[float], of: str, unit: str, bar: float, *, at_most: bool = False
+) -> list[Comparison]:
+    """The same with the mean of some domains or chains, if there are any; one has no interval."""
+    if not values:
+        return []
+    count = len(values)
+    mean = Estimate(fmean(values), *mean_interval(values), f"{count} {of}", count - 1)
+    return [compare(name, mean, unit, bar, at_most=at_most)]
+
+
 def keeps_90(name: str, trimmed: Accuracy, full: Accuracy) -> Comparison:
     """Whether a model keeps more than 90% of Full-FT's accuracy, the paper's criterion C_a."""
-    over = Estimate.difference(trimmed.minus(full, KEEPS), trimmed.documents)
-    return compare(name, over, "points over 90% of Full-FT", 0)
+    return compare(
+        name, Estimate.difference(trimmed, full, published.KEEPS), "points over 90% of Full-FT", 0
+    )
 
 
 def holm(comparisons: Sequence[Comparison]) -> list[bool | None]:
-    """Whether each of several comparisons holds, fails, or is undecided.
-
-    A claim holds if all of them do, which needs no correction; one failure refutes it, so failures
-    are corrected for their number. Source: S. Holm, "A simple sequentially rejective multiple test
-    procedure", Scand. J. Statist. 6 (1979).
-    """
+    """Whether each of several comparisons holds, fails, or is undecided. A claim holds if all of
+    them do, which needs no correction; one failure refutes it, so failures are corrected for their
+    number (S. Holm, Scand. J. Statist. 6, 1979)."""
     answers = [True if one.p_holds < ALPHA else None for one in comparisons]
     by_p = sorted(range(len(comparisons)), key=lambda i: comparisons[i].p_fails)
     for rank, index in enumerate(by_p):
@@ -109,9 +111,8 @@ def holm(comparisons: Sequence[Comparison]) -> list[bool | None]:
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of a check. `missing` was needed and not measured; `own`: all that was measured is
-    the paper's own model, data and hardware; `pooled`: the comparisons are of means, which what is
-    missing could turn, so that they refute nothing without it."""
+    """The result of a check. `missing` was needed and not measured; `own`: all is of the paper's
+    model, data, hardware; `pooled`: means, which what is missing could turn, refute nothing."""
 
     comparisons: Sequence[Comparison] = ()
     missing: Sequence[str] = ()
@@ -138,16 +139,15 @@ class Evidence:
     context: Context
     criterion: str = PAPER_CRITERION
 
-    @property
-    def model(self) -> str:
-        """The model's name in paths."""
-        return self.context.model.name
+    def place(self, domain: Domain) -> tuple[Frame, str, str]:
+        """Where functions of `derive` find a domain's results."""
+        return self.frame, self.context.model.name, domain.name
 
     def lacking(self, present: Container[str], what: str) -> list[str]:
         """What is missing in which domains: of the paper's for its own model and data, of the
         configured ones for a stand-in."""
-        own = self.context.own
-        needed = PAPER_DOMAINS if own else [one.name for one in self.context.domains]
+        configured = [one.name for one in self.context.domains]
+        needed = PAPER_DOMAINS if self.context.own else configured
         names = ", ".join(name for name in needed if name not in present)
         return [f"{what} in {names}"] if names else []
 
@@ -159,25 +159,24 @@ class Evidence:
             return configured[0]
         return self.context.variant(criterion, ratio or self.context.main.ratio)
 
-    def accuracy(self, domain: Domain, recipe: str | None) -> Accuracy | None:
-        """Accuracy of a recipe on its own domain's tests."""
-        place = (self.frame, self.model, domain.name)
-        return derive.accuracy(*place, recipe, domain.tasks) if recipe else None
+    def full(self, domain: Domain) -> Accuracy | None:
+        """Full-FT's accuracy on its domain's tests."""
+        return derive.accuracy(*self.place(domain), FULL_FT, domain.tasks)
 
     def trimmed(self, domain: Domain, kept_percent: float) -> Accuracy | None:
         """Accuracy of the chain's checkpoint that stands for a kept fraction."""
-        place = (self.frame, self.model, domain.name, self.chain())
-        return self.accuracy(domain, derive.nearest(*place, kept_percent))
+        recipe = derive.nearest(*self.place(domain), self.chain(), kept_percent)
+        return derive.accuracy(*self.place(domain), recipe, domain.tasks) if recipe else None
 
     def keeps(self, domain: Domain, name: str) -> dict[float, Comparison]:
         """Percent of the sublayers dropped -> accuracy against 90% of Full-FT's, of a chain's
         checkpoints; empty where the chain or Full-FT was not evaluated."""
-        full, place = self.accuracy(domain, FULL_FT), (self.frame, self.model, domain.name)
-        checkpoints = derive.checkpoints(*place, name, domain.tasks)
+        full = self.full(domain)
+        checkpoints = derive.checkpoints(*self.place(domain), name, domain.tasks)
         return {100 - one.kept_percent: keeps_90("", one, full) for one in checkpoints if full}
 
     def halved(self) -> tuple[list[Chain], list[str]]:
         """Chains of all domains and seeds that dropped half of the sublayers; what is missing."""
-        every = derive.chains(self.frame, model=self.model, name=self.chain())
+        every = derive.chains(self.frame, model=self.context.model.name, name=self.chain())
         chains = [one for one in every if one[-1].dropped + one[-1].step > one[-1].units_total // 2]
         return chains, self.lacking({one[0].domain for one in chains}, "the chain to half")

@@ -1,1 +1,1 @@
-"""Commands behind `trimllm` (`python -m trimllm_paper`), one a file."""
+"""Commands behind `trimllm` (`python -m trimllm_paper`), about one a file."""

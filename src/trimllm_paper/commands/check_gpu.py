@@ -1,11 +1,4 @@
-"""Does a GPU do what the plan expects: `make check-gpu`, a few minutes.
-
-    python -m trimllm_paper check-gpu
-
-Ends with status 1 if a check fails.
-"""
-
-from __future__ import annotations
+"""Does a GPU do what the plan expects: `trimllm check-gpu`, a few minutes."""
 
 import json
 import time
@@ -24,8 +17,8 @@ from trimllm_paper import gpus
 from trimllm_paper.resources import FILLED, GIB, OVERHEAD, REACHED
 
 WORDS = [f"word{number}" for number in range(40)]
+# A value, the one that is expected, and the share of it below which the check fails.
 Measured = tuple[float, float, float]
-"""A value, the one that is expected, and the share of it below which the check fails."""
 
 
 def memory(device: str, kind: gpus.Kind) -> Measured:
@@ -54,17 +47,15 @@ def trimming(device: str, kind: gpus.Kind) -> Measured:
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token=WORDS[1])
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
-    documents = [
-        trimllm.Document(f"word{i % 9} word{i % 7} :", (" word8", " word9"), i % 2)
-        for i in range(24)
-    ]
+    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": len(WORDS)}
+    prompts, choices = [f"word{i % 9} word{i % 7} :" for i in range(24)], (" word8", " word9")
+    documents = [trimllm.Document(text, choices, i % 2) for i, text in enumerate(prompts)]
     settings = trimllm.TrainSettings(learning_rate=1e-3, dtype="float32")
     how: dict[str, Any] = {"ratio": 1.0, "settings": settings, "step": 2, "until": 2}
     losses = []
     for place in (device, "cpu"):
         torch.manual_seed(0)
-        model = LlamaForCausalLM(LlamaConfig(vocab_size=len(WORDS), **sizes, **heads)).to(place)
+        model = LlamaForCausalLM(LlamaConfig(**sizes)).to(place)
         *_, last = trimllm.trim(model, tokenizer, train=documents, calibration=documents[:8], **how)
         losses.append(float(last.loss or 0.0))
     return losses[0], losses[1], 0.99
@@ -91,14 +82,13 @@ def run(device: str) -> int:
         name, gib = gpus.here()[0]
     kind = gpus.KINDS[gpus.kind_named(name, gib) or gpus.ASSUMED]
     kind = kind._replace(gib=gib or kind.gib)
-    holds: dict[str, bool] = {}
+    holds = dict.fromkeys(CHECKS, False)
     for check, work in CHECKS.items():
         try:
             value, expected, least = work(device, kind)
             holds[check] = value >= least * expected
             line = f"{value:.4g}, expected {expected:.4g}"
         except Exception as error:
-            holds[check] = False
             line = str(error).strip().partition("\n")[0]
         print(f"{'ok' if holds[check] else 'FAILED':7} {check}: {line}")
     print(json.dumps({"gpu": name, "gib": gib, "holds": holds}))

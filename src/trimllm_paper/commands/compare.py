@@ -1,7 +1,5 @@
 """Does a run agree with the kept one? Cell by cell, paired by document where both asked the same.
 
-    python -m trimllm_paper compare results results/reference
-
 Each evaluation of both (model, domain trained on, recipe, task) is one of
 
     equal          every document has the same answer, by a checkpoint of the same size whose answer
@@ -9,18 +7,14 @@ Each evaluation of both (model, domain trained on, recipe, task) is one of
     within noise   the answers differ by no more than their intervals allow
     different      the 95% interval of the difference lies on one side of 0
 
-Below stand the chains that drop other sublayers (rounding alone can move a chain, since each of its
-drops decides the next), and what differs in how the two runs were made, with the configuration's
-keys where its hashes differ. Of a kept run with several seeds, the run's own seed is compared, or
-the first. Times depend on the machine and are not compared.
+Below stand the chains that drop other sublayers (each drop decides the next, so rounding alone can
+move a chain), and what differs in how the two runs were made. Of a kept run with several seeds, the
+run's own seed is compared, or the first. Times depend on the machine and are not compared.
 """
-
-from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,32 +30,30 @@ from trimllm_paper.frames import Frame, frame, rows
 from trimllm_paper.recipe import keys_of, seed_folders
 
 EQUAL, NOISE, DIFFERENT = "equal", "within noise", "different"
-CHANCE = 0.05
-"""Share of cells that differ by chance alone, at intervals of 95%."""
-SAME_LOSS = 0.01
-"""Nats a token by which answer losses of equal cells may differ; rounding moves them by less."""
+CHANCE = 0.05  # share of cells that differ by chance alone, at intervals of 95%
+SAME_LOSS = 0.01  # nats a token between equal cells, at most; rounding moves them by less
 KEY = ("model", "domain", "recipe", "task")
+# Of a provenance, what is compared.
 FACTS = ("config_hash", "git_commit", "code_hash", "versions", "hardware", "data_hashes", "seed")
-"""Of a provenance, what is compared."""
+# Keys that say which of several seeds this is and where files lie.
 PLACES = ("seed", "results", "replicates", "domains_folder", "downloads", "mirror")
-"""Keys that say which of several seeds this is and where files lie."""
 
 
 def compared(one: Accuracy, other: Accuracy) -> dict[str, Any]:
     """A cell of both runs: percent in each, and the difference in points with its interval."""
     difference = one.minus(other)
     verdict = NOISE if difference.low <= 0 <= difference.high else DIFFERENT
-    losses = [accuracy.answer_loss or 0.0 for accuracy in (one, other)]
-    alike = one.megabytes == other.megabytes and abs(losses[0] - losses[1]) <= SAME_LOSS
+    loss = abs((one.answer_loss or 0.0) - (other.answer_loss or 0.0))
+    alike = one.megabytes == other.megabytes and loss <= SAME_LOSS
     answers = [[*accuracy.answers.values()] for accuracy in (one, other)]
     if difference.paired and answers[0] == answers[1] and alike:
         verdict = EQUAL
     cell = {name: getattr(difference, name) for name in ("points", "low", "high", "paired")}
-    ends = {"n": one.documents, "verdict": verdict}
-    return {"one": one.percent, "other": other.percent} | cell | ends
+    percents = {"one": one.percent, "other": other.percent}
+    return percents | cell | {"n": one.documents, "verdict": verdict}
 
 
-def other_drops(one: Frame, other: Frame) -> Iterator[str]:
+def print_other_drops(one: Frame, other: Frame) -> None:
     """A line for each chain of both (first seed) that drops other sublayers in the second."""
     mine, theirs = (
         {(c[0].model, c[0].domain, c[0].name): c for c in reversed(chains(run))}
@@ -69,10 +61,9 @@ def other_drops(one: Frame, other: Frame) -> Iterator[str]:
     )
     for key in sorted(mine.keys() & theirs.keys()):
         last = min(chain[key][-1].dropped for chain in (mine, theirs))
-        pairs = list(zip(dropped(mine[key], last), dropped(theirs[key], last), strict=True))
-        same = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
-        if same < len(pairs):
-            yield f"Chain {'/'.join(key)}: other sublayers after the first {same}"
+        pairs = zip(dropped(mine[key], last), dropped(theirs[key], last), strict=True)
+        if (same := next((i for i, (a, b) in enumerate(pairs) if a != b), None)) is not None:
+            print(f"Chain {'/'.join(key)}: other sublayers after the first {same}")
 
 
 def facts(evaluations: pd.DataFrame) -> dict[str, str]:
@@ -93,19 +84,16 @@ def settings(folder: Path, configfiles: Sequence[Path]) -> dict[str, str]:
     return {key: json.dumps(value) for key, value in flat if key not in PLACES}
 
 
-def differences(one: Mapping[str, str], other: Mapping[str, str]) -> Iterator[str]:
+def print_differences(one: Mapping[str, str], other: Mapping[str, str]) -> None:
     """A line for each key in which two sides differ, with both values."""
     for key in {**one, **other}:
         if one.get(key) != other.get(key):
-            yield f"  {key}: {one.get(key, 'none')} | {other.get(key, 'none')}"
+            print(f"  {key}: {one.get(key, 'none')} | {other.get(key, 'none')}")
 
 
 def run(folder: Path, kept: Path, show: str = DIFFERENT, configfiles: Sequence[Path] = ()) -> int:
-    """Print the comparison; the last line on stdout is one JSON object.
-
-    Exit status 1 if so many cells are different that chance alone explains it in at most one of
-    twenty comparisons.
-    """
+    """Print the comparison; the last line on stdout is one JSON object. Exit status 1 if so many
+    cells are different that chance alone explains it in at most one of twenty comparisons."""
     mine = frame(folder)
     own = [kept / f"seed_{seed}" for seed in {*mine.evaluations.seed}]
     other = own[0] if len(own) == 1 and own[0] in seed_folders(kept) else kept
@@ -113,9 +101,8 @@ def run(folder: Path, kept: Path, show: str = DIFFERENT, configfiles: Sequence[P
     groups = [dict([*run.evaluations.groupby([*KEY])]) for run in (mine, theirs)]
     both = [key for key in groups[0] if key in groups[1]]
     if not both:
-        raise UserError(
-            f"{folder} and {other} hold no evaluation of the same model, recipe and task"
-        )
+        alike = "no evaluation of the same model, recipe and task"
+        raise UserError(f"{folder} and {other} hold {alike}")
     cells = [
         dict(zip(KEY, key, strict=True)) | compared(*(Accuracy(rows(run[key])) for run in groups))
         for key in both
@@ -126,19 +113,16 @@ def run(folder: Path, kept: Path, show: str = DIFFERENT, configfiles: Sequence[P
     print(f"{len(cells)} cells in both: {', '.join(f'{n} {word}' for word, n in counts.items())}")
     unequal = len(cells) - counts[EQUAL]
     print(f"By chance about {CHANCE * unequal:.0f} of {unequal} unequal cells would be different.")
-    for line in other_drops(mine, theirs):
-        print(line)
+    print_other_drops(mine, theirs)
     for place, keys in ((folder, groups[0].keys() - both), (other, groups[1].keys() - both)):
         if keys:
             print(f"In {place} alone: {len(keys)} cells, such as {'/'.join(min(keys))}")
     made = [facts(pd.concat([run[key] for key in both])) for run in groups]
     print("Made differently (first | second):" if made[0] != made[1] else "Made alike.")
-    for line in differences(*made):
-        print(line)
+    print_differences(*made)
     if made[0].get("config_hash") != made[1].get("config_hash"):
         print("Keys of the configuration (first | second):")
-        for line in differences(settings(folder, configfiles), settings(kept, configfiles)):
-            print(line)
+        print_differences(*(settings(one, configfiles) for one in (folder, kept)))
     print(json.dumps({"counts": counts, "cells": cells}))
     chance = binom.sf(counts[DIFFERENT] - 1, unequal, CHANCE)
     return int(counts[DIFFERENT] > 0 and chance < CHANCE + 1e-9)

@@ -1,13 +1,13 @@
-"""What a target costs, before anything runs: jobs, hours, disk and wall-clock time.
+"""What a target costs before anything runs (jobs, hours, disk and wall-clock time), and runs of a
+target under several seeds, which tables show with means and intervals.
 
-    python -m trimllm_paper plan all --configfile config/paper.yaml --parallel 8 --price 2.5
-
-Jobs are those of a dry run; `trimllm_paper.resources` estimates each.
+    trimllm plan all --configfile config/paper.yaml --parallel 8 --price 2.5
+    trimllm seeds table6 --seeds 0 1 2
 """
 
-from __future__ import annotations
-
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -24,12 +24,8 @@ def run(
     parallel: int | None,
     price: float | None,
 ) -> int:
-    """Print the plan; the last line on stdout is one JSON object.
-
-    Args:
-        parallel: cores or GPUs at once.
-        price: of an hour of a core or GPU, in any currency.
-    """
+    """Print the plan of the jobs of a dry run, each as `trimllm_paper.resources` estimates it, with
+    so many cores or GPUs at once and a price of an hour of one; the last line on stdout is JSON."""
     files = configfiles or [invocation.DEFAULT]
     loaded = load(invocation.configuration(configfiles, config), files)
     plan = Plan(pending(targets, configfiles, config), loaded)
@@ -61,4 +57,29 @@ def run(
             print(f"  {task:10} {model:16} x {split.processes}: {each}{recomputed}")
     last = {"jobs": len(plan.jobs), "hours": hours, "wall_hours": wall, "disk_gb": disk}
     print(json.dumps(last | {"models": by_model}))
+    return 0
+
+
+def seeds(
+    target: str, seeds: list[int], configfiles: list[Path], cores: str, rest: list[str]
+) -> int:
+    """Run Snakemake (`rest`: its further arguments) under every other seed, then under the first
+    one with all the others, which renders the target from all; the first failure ends it.
+
+    The first seed's results are in the configuration's `results`, those of seed S in its folder
+    seed_S. A seed sets the calibration documents, the order of documents and the training; the
+    tests are the same, so answers are paired by document.
+    """
+    results = invocation.configuration(configfiles).get("results", "results")
+    first, *others = dict.fromkeys(seeds)
+    folders = {seed: (Path(results) / f"seed_{seed}").as_posix() for seed in others}
+    runs = [{"seed": seed, "results": folder} for seed, folder in folders.items()]
+    runs.append({"seed": first, "replicates": [*folders.values()]})
+    note = "tables, claims and figures pool the seeds; throughput is of seed"
+    print(f"note: {note} {first} alone", file=sys.stderr)
+    for one in runs:
+        changes = [f"{key}={json.dumps(value)}" for key, value in one.items()]
+        command = invocation.snakemake([target], configfiles, changes, "--cores", cores, *rest)
+        if code := subprocess.run(command).returncode:
+            return code
     return 0

@@ -1,15 +1,17 @@
-"""Keep the small results of a run: numbers and hashes, no weights and no texts.
+"""Keep the small results of a run (numbers and hashes, no weights and no texts), unpack them, and
+verify every result of a folder.
 
-    python -m trimllm_paper reference results results/reference
+    trimllm reference results results/reference
+    trimllm unpack results/reference results
+    trimllm verify results
 
-The folder then holds what `trimllm_paper.kept_runs` describes: the configuration, from which
+A kept run is what `trimllm_paper.kept_runs` describes: the configuration, from which
 `make figures` renders all tables and figures again, and every record and domain file. Results of
-other seeds (`trimllm_paper.commands.seeds`) lie in folders seed_S, which the configuration names as
-`replicates`. A kept run is continued in a folder into which `trimllm unpack` has written it.
+other seeds lie in folders seed_S, which the configuration names as `replicates`. A kept run is
+continued in a folder into which it was unpacked, and kept again as a whole.
 """
 
-from __future__ import annotations
-
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper import invocation, kept_runs
 from trimllm_paper.config.load import PROJECT, load
-from trimllm_paper.kept_runs import Record
+from trimllm_paper.integrity import checks
 from trimllm_paper.recipe import seed_folders
 
 DOMAINS = "domains"
@@ -35,49 +37,43 @@ SMALL = (*POOLED, "throughput/**/*.json", "engines/**/*.json")
 
 def configuration(
     changes: Sequence[str], reference: Path, configfiles: Sequence[Path] = ()
-) -> dict[str, Any]:
-    """Configuration of a kept run: files, each on top of those before it, and KEY=VALUE changes.
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Configuration of a kept run (files, each on top of those before it, and KEY=VALUE changes),
+    and the text of its domain files, by their path in the kept run.
 
     Paths of the project's files are relative to it. Raises `UserError` for a value that the
     workflow refuses.
     """
     config = load(invocation.configuration(configfiles, changes), configfiles)
+    names = (f"{name}.yaml" for name in (*config.domains, *config.tables.near.values()))
+    folder = PROJECT / config.domains_folder
+    domains = {f"{DOMAINS}/{name}": (folder / name).read_text(encoding="utf-8") for name in names}
     kept = {"results": reference.as_posix(), "domains_folder": (reference / DOMAINS).as_posix()}
     content = config.model_dump(mode="json") | kept | {"mirror": None}
-    return yaml.safe_load(yaml.safe_dump(content, sort_keys=False).replace(f"{PROJECT}/", ""))
-
-
-def domain_files(
-    config: Mapping[str, Any], changes: Sequence[str] = (), configfiles: Sequence[Path] = ()
-) -> dict[str, str]:
-    """Text of the domain files of a configuration, by their path in the kept run."""
-    folder = invocation.configuration(configfiles, changes).get("domains_folder", "config/domains")
-    return {
-        f"{DOMAINS}/{name}.yaml": (PROJECT / folder / f"{name}.yaml").read_text(encoding="utf-8")
-        for name in (*config["domains"], *config["tables"]["near"].values())
-    }
-
-
-def small(results: Path) -> dict[str, Record]:
-    """Records of a run, other seeds included, by path. Those of training and compression count
-    only beside their checkpoint's manifest; that of an epoch outlives its weights."""
-    folders = [(results, SMALL), *((folder, POOLED) for folder in seed_folders(results))]
-    paths = {path for folder, kinds in folders for kind in kinds for path in folder.glob(kind)}
-    return {
-        path.relative_to(results).as_posix(): {"content": files.read_json(path)}
-        for path in paths
-        if path.name not in ("training.json", "compression.json")
-        or path.with_name(files.MANIFEST).is_file()
-    }
+    text = yaml.safe_dump(content, sort_keys=False).replace(f"{PROJECT}/", "")
+    return yaml.safe_load(text), domains
 
 
 def collect(
     results: Path, reference: Path, config: dict[str, Any], domains: Mapping[str, str]
 ) -> int:
-    """Keep a run with its domain files (texts by path); returns the number of records."""
-    if not (records := small(results)):
+    """Keep a run with its domain files (texts by path); returns the number of records.
+
+    Records of other seeds are included. Those of training and compression count only beside their
+    checkpoint's manifest; that of an epoch outlives its weights.
+    """
+    seeds = seed_folders(results)
+    folders = [(results, SMALL), *((folder, POOLED) for folder in seeds)]
+    paths = {path for folder, kinds in folders for kind in kinds for path in folder.glob(kind)}
+    records: dict[str, kept_runs.Record] = {
+        path.relative_to(results).as_posix(): {"content": files.read_json(path)}
+        for path in paths
+        if path.name not in ("training.json", "compression.json")
+        or path.with_name(files.MANIFEST).is_file()
+    }
+    if not records:
         raise UserError(f"{results} holds no results; run `snakemake --cores all all` first")
-    replicates = [(reference / folder.name).as_posix() for folder in seed_folders(results)]
+    replicates = [(reference / folder.name).as_posix() for folder in seeds]
     text = "# Configuration of the run whose small results are kept here.\n"
     text += yaml.safe_dump(config | {"replicates": replicates}, sort_keys=False)
     kept_runs.write(reference, records | {k: {"text": v} for k, v in domains.items()}, text)
@@ -86,7 +82,31 @@ def collect(
 
 def run(results: Path, reference: Path, changes: list[str], configfiles: list[Path]) -> int:
     """Keep a run, and print how many records it has."""
-    config = configuration(changes, reference, configfiles)
-    domains = domain_files(config, changes, configfiles)
+    config, domains = configuration(changes, reference, configfiles)
     print(f"{collect(results, reference, config, domains)} records in {reference}")
     return 0
+
+
+def unpack(reference: Path, results: Path) -> int:
+    """Write the records of a kept run as the files that they were, byte by byte, and print how many
+    were written; existing files stay. Weights and documents are not kept."""
+    if not kept_runs.is_kept(reference):
+        raise UserError(f"{reference} holds no kept run ({kept_runs.RECORDS}, manifest.json)")
+    records = kept_runs.records_of(reference)
+    missing = [name for name in records if not (results / name).exists()]
+    for name in missing:
+        files.write_text(results / name, kept_runs.text_of(records[name]))
+    print(f"{len(missing)} files in {results}")
+    return 0
+
+
+def verify(folder: Path) -> int:
+    """Print a line for each result that fails, and how many of each kind were checked."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} does not exist")
+    counts, problems = checks.verify(folder)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    checked = ", ".join(f"{counts[kind]} {kind}" for kind in checks.CHECKS)
+    print(f"{folder}: {checked}; {len(problems) or 'none'} failed")
+    return 1 if problems else 0

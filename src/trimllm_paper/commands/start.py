@@ -4,8 +4,6 @@ Inspects data and model, writes own.yaml (splits, sizes, a budget that fits this
 MY.yaml (how the data are read), and prints what would run, for how long, on how much memory.
 """
 
-from __future__ import annotations
-
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -31,11 +29,9 @@ from trimllm_paper.own.look import DataFile
 from trimllm_paper.plan import pending
 
 TEMPLATE = Path(look.__file__).with_name("own.yaml.jinja")
-RESERVED = re.compile(r"own|base|reference.*")
-"""Names that mean something else below `results/`."""
+RESERVED = re.compile(r"own|base|reference.*")  # means something else below `results/`
 SET, TESTS = "own", "tests"
-MEASURED = 500
-"""Documents whose mean length is taken for all."""
+MEASURED = 500  # documents whose mean length is taken for all
 
 
 def run(
@@ -49,7 +45,12 @@ def run(
     force: bool,
 ) -> int:
     """Inspect data and model, write the configuration, print what would run."""
-    required = requirements(want)
+    try:
+        pairs = {key: float(number) for key, _, number in (one.partition("=") for one in want)}
+        required = Own.model_validate(pairs).required
+    except ValueError:  # pydantic's is one, too
+        keys = ", ".join(f"{key}=NUMBER" for key in WORDS)
+        raise UserError(f"--want {' '.join(want)}: give one or several of {keys}") from None
     data = look.look(file)
     if (count := len(data.pool.rows)) < plan.FEWEST:
         few = f"{count} different documents are too few"
@@ -61,13 +62,23 @@ def run(
         raise UserError(f"{', '.join(there)} exists; --force writes it anew, --output elsewhere")
     base = models.look(model)
     format = format or ("gguf_q8_0" if base.family in GGUF_FAMILIES else "padded")
-    check_format(format, base)
+    require_engine(format)
+    if format.startswith("gguf"):
+        from trimllm.exporting.gguf_file import vocabulary
+
+        try:
+            vocabulary(base.tokenizer, base.vocabulary)
+        except UserError as error:
+            raise UserError(f"{base.label}: {error}; take --format padded") from None
     sizes = plan.sizes(count if test is None else round(count / (1 - plan.TESTED)), base.blocks)
-    spec = domain(name, file, data, test)
-    report = prepare(spec, sizes, base.tokenizer)
+    sets = {SET: {"from": [dict(data.source)], **data.spec}}
+    if test:
+        sets[TESTS] = {"from": [look.source_of(test)], **data.spec}
+    spec: dict[str, Any] = {"label": file.name, "licence": "your own", "train": SET, "sets": sets}
+    spec["tests"] = {name: {"set": TESTS if test else SET}}
+    lines = prepare(spec, data, [file, test], sizes, base.tokenizer)
     if test and (tests := spec["expected"]["test"]) < (needed := plan.sizes(plan.FEWEST, 1).tests):
         raise UserError(f"{test}: {tests} different documents are too few; {needed} are needed")
-    lines = data_lines(data, [file, test], report, spec["expected"]["trained"])
     size = f"{2 * base.blocks} sublayers, {base.parameters / 1e6:,.0f}M parameters"
     lines.append(f"{base.label}: {base.family}, {base.blocks} blocks, {size}")
     print("\n".join(lines))
@@ -78,10 +89,7 @@ def run(
         **{"data": file.name, "train": spec["expected"]["train"], "free": data.kind == "free"},
         **{"results": f"results/{name}", "command": command, "report": lines},
     }
-    texts, planned = render(facts, spec, output, minutes)
-    for target, text in zip(targets, texts, strict=True):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(target, text)
+    planned = write(facts, spec, targets, minutes)
     if planned.minutes > minutes:
         print(f"note: the smallest budget takes longer than {minutes:g} minutes")
     print(
@@ -93,40 +101,11 @@ def run(
     return 0
 
 
-def requirements(want: Sequence[str]) -> dict[str, float]:
-    """The section `own` by texts KEY=NUMBER. Raises `UserError` for another key or number."""
-    try:
-        pairs = {key: float(number) for key, _, number in (one.partition("=") for one in want)}
-        return Own.model_validate(pairs).required
-    except ValueError:  # pydantic's is one, too
-        keys = ", ".join(f"{key}=NUMBER" for key in WORDS)
-        raise UserError(f"--want {' '.join(want)}: give one or several of {keys}") from None
-
-
-def check_format(format: str, model: models.Model) -> None:
-    """Raise `UserError` if the engine is not installed, or GGUF cannot hold the tokenizer."""
-    require_engine(format)
-    if format.startswith("gguf"):
-        from trimllm.exporting.gguf_file import vocabulary
-
-        try:
-            vocabulary(model.tokenizer, model.vocabulary)
-        except UserError as error:
-            raise UserError(f"{model.label}: {error}; take --format padded") from None
-
-
-def domain(name: str, file: Path, data: DataFile, test: Path | None) -> dict[str, Any]:
-    """A domain's YAML that reads one file, which is split, or one to train on and one of tests."""
-    sets = {SET: {"from": [dict(data.source)], **data.spec}}
-    if test:
-        sets[TESTS] = {"from": [look.source_of(test)], **data.spec}
-    tests = {name: {"set": TESTS if test else SET}}
-    return {"label": file.name, "licence": "your own", "train": SET, "sets": sets, "tests": tests}
-
-
-def prepare(spec: dict[str, Any], sizes: plan.Sizes, tokenizer: Any) -> dict[str, Any]:
-    """The report of preparing the documents; sets `expected` of the domain: documents, and mean
-    tokens with all answers, as a scan packs them, and with the right one, as training does."""
+def prepare(
+    spec: dict[str, Any], data: DataFile, paths: list[Any], sizes: plan.Sizes, tokenizer: Any
+) -> list[str]:
+    """A summary of the files in lines; sets `expected` of the domain: documents, and mean tokens
+    with all answers, as a scan packs them, and with the right one, as training does."""
     from trimllm.data.prepare import TRAIN, prepare
     from trimllm.score.encode import encode_document
 
@@ -134,25 +113,18 @@ def prepare(spec: dict[str, Any], sizes: plan.Sizes, tokenizer: Any) -> dict[str
     with tempfile.TemporaryDirectory() as folder:
         report = prepare(spec, folder, seed=0, limits=limits)
         documents = read_documents(Path(folder, f"{TRAIN}.jsonl"))[:MEASURED]
-    rows = [encode_document(tokenizer, one) for one in documents]
-    pairs = list(zip(rows, documents, strict=True))
+    rows = [(encode_document(tokenizer, one), one.answer) for one in documents]
+    trained = round(fmean(len(row.prompt) + len(row.choices[right]) - 1 for row, right in rows))
     spec["expected"] = {
         "train": report["splits"][TRAIN]["documents"],
         "test": sum(report["splits"][f"tests/{name}"]["documents"] for name in spec["tests"]),
-        "tokens": round(fmean(row.length for row in rows)),
-        "trained": round(fmean(len(r.prompt) + len(r.choices[d.answer]) - 1 for r, d in pairs)),
+        "tokens": round(fmean(row.length for row, _ in rows)),
+        "trained": trained,
     }
-    return report
-
-
-def data_lines(
-    data: DataFile, paths: Sequence[Path | None], report: Mapping[str, Any], trained: int
-) -> list[str]:
-    """A summary of the files."""
     lines = []
     for path, one in zip(paths, report["sets"].values(), strict=False):
-        rows = f"{one['rows_read']:,} {look.KINDS[data.kind]}"
-        lines.append(f"{path}: {rows} (fields {data.fields})")
+        read = f"{one['rows_read']:,} {look.KINDS[data.kind]}"
+        lines.append(f"{path}: {read} (fields {data.fields})")
         if one["rows_failed"]:
             first = one["rows_failed_examples"][0]
             lines.append(f"  left out: {one['rows_failed']} rows, the first {first}")
@@ -171,26 +143,28 @@ def data_lines(
     return lines
 
 
-def render(
-    facts: Mapping[str, Any], spec: Mapping[str, Any], output: Path, minutes: float
-) -> tuple[list[str], plan.Plan]:
-    """Texts of the configuration and of the domain, with the budget that fits, and its plan.
+def write(
+    facts: Mapping[str, Any], spec: Mapping[str, Any], targets: Sequence[Path], minutes: float
+) -> plan.Plan:
+    """Write the configuration, with the budget that fits, and the domain; returns the run's plan.
 
     They are tried from a temporary folder: what is refused leaves nothing.
     """
     head = f"# How {facts['data']} is read; the project's config/README.md explains every key.\n"
     domain = head + yaml.safe_dump(dict(spec), sort_keys=False, allow_unicode=True)
     page = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    template = page.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    template = page.from_string(TEMPLATE.read_text(encoding="utf-8") + "\n")
 
-    def text(documents: int, folder: Path) -> str:
+    def write_texts(paths: Sequence[Path], documents: int) -> None:
         budget = {"documents": documents, "between": plan.between(documents)}
-        return template.render(**facts, **budget, folder=str(folder)) + "\n"
+        own = template.render(**facts, **budget, folder=str(paths[0].parent))
+        for path, text in zip(paths, (own, domain), strict=True):
+            files.write_text(path, text)
 
-    with tempfile.TemporaryDirectory() as temporary:
-        trial = Path(temporary, "own.yaml")
-        Path(temporary, f"{facts['domain']}.yaml").write_text(domain, encoding="utf-8")
-        trial.write_text(text(facts["train"], trial.parent), encoding="utf-8")
-        jobs = pending(["own"], [trial], [])
-        fitted = plan.fitted(jobs, load(read_yaml(trial), [trial]), facts["train"], minutes)
-    return [text(fitted.documents, output.parent), domain], fitted
+    with tempfile.TemporaryDirectory() as folder:
+        trial = [Path(folder, target.name) for target in targets]
+        write_texts(trial, facts["train"])
+        config = load(read_yaml(trial[0]), trial[:1])
+        fitted = plan.fitted(pending(["own"], trial[:1], []), config, facts["train"], minutes)
+    write_texts(targets, fitted.documents)
+    return fitted

@@ -1,7 +1,5 @@
 """Checks across sections, domain files and folders; `load` runs them after the models' own."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -19,14 +17,19 @@ from trimllm_paper.config.parts import listed
 
 def problems(config: Config) -> Iterator[Problem]:
     """Path and problem of everything that is wrong with a configuration whose domains are read."""
-    trim, tables, kept = config.trim, config.tables, config.trim.kept_percent
-    yield from _absent(["trim", "recipes"], trim.recipes, config.recipes)
-    yield from _absent(["tables", "models"], tables.models, config.models)
-    yield from _absent(["engines", "kept_percent"], config.engines.kept_percent, kept)
-    timed = config.throughput.domain or config.domains[0]
-    yield from _absent(["throughput", "domain"], [timed], config.domains)
+    trim, timed = config.trim, config.throughput
+    named: list[tuple[list[Any], Iterable[Any], Collection[Any]]] = [
+        (["trim", "recipes"], trim.recipes, config.recipes),
+        (["tables", "models"], config.tables.models or (), config.models),
+        (["engines", "kept_percent"], config.engines.kept_percent or (), trim.kept_percent),
+        (["throughput", "domain"], [timed.domain or config.domains[0]], config.domains),
+    ]
     for name, model in config.models.items():
-        yield from _absent(["models", name, "source"], model.wheels, config.wheels)
+        named.append((["models", name, "source"], model.wheels, config.wheels))
+    for path, entries, known in named:
+        for entry in entries:
+            if entry not in known:
+                yield path, f"no {entry!r} ({listed(known)})"
     for index, folder in enumerate(config.replicates):
         if not kept_runs.is_folder(folder):
             yield ["replicates", index], "no such folder; run that seed first"
@@ -38,47 +41,30 @@ def problems(config: Config) -> Iterator[Problem]:
     if trim.calibration_pool < trim.calibration_documents:
         least = f"trim.calibration_documents = {trim.calibration_documents}"
         yield ["trim", "calibration_pool"], f"must be at least {least}"
-    if config.throughput.generate >= config.throughput.tokens:
-        tokens = f"throughput.tokens = {config.throughput.tokens}"
-        yield ["throughput", "generate"], f"must be less than {tokens}"
+    if timed.generate >= timed.tokens:
+        yield ["throughput", "generate"], f"must be less than throughput.tokens = {timed.tokens}"
     yield from _training(config)
-    yield from _own(config)
     yield from _recipes(config)
     yield from _kept_percent(config)
 
 
-def _absent(
-    path: list[Any], entries: Iterable[Any] | None, known: Collection[Any]
-) -> Iterator[Problem]:
-    """Entries of a key that are not among the names that exist."""
-    for entry in entries or ():
-        if entry not in known:
-            yield path, f"no {entry!r} ({listed(known)})"
-
-
 def _training(config: Config) -> Iterator[Problem]:
-    finetune, processes = config.finetune, config.compute.processes or 1
-    by_task = processes if isinstance(processes, dict) else {"full_ft": processes}
-    most, path = max(by_task.values(), default=1), ["compute", "processes"]
-    if most > finetune.batch_size:
+    finetune, own = config.finetune, config.own
+    processes, path = config.compute.processes or 1, ["compute", "processes"]
+    if processes > finetune.batch_size:
         yield path, f"must be at most finetune.batch_size = {finetune.batch_size}"
-    if most > 1 and finetune.optimizer == "adamw_8bit":
+    if processes > 1 and finetune.optimizer == "adamw_8bit":
         yield path, "finetune.optimizer = adamw_8bit trains in one process"
-    if finetune.lora and by_task.get("full_ft", 1) > 1:
+    if processes > 1 and finetune.lora:
         yield path, "finetune.lora trains in one process"
     if finetune.lora and finetune.train_embeddings:
         problem = "finetune.lora trains adapters only; remove one of the two keys"
         yield ["finetune", "train_embeddings"], problem
-
-
-def _own(config: Config) -> Iterator[Problem]:
-    if config.own is None:
-        return
-    if config.finetune.lora:
+    if own and finetune.lora:
         yield ["finetune", "lora"], "`own` compares with full fine-tuning; remove one of the two"
-    if len(config.domains) > 1:
+    if own and len(config.domains) > 1:
         yield ["domains"], "`own` selects a model for one domain; keep one of them"
-    for model in config.models.values() if config.own.export.startswith("gguf") else ():
+    for model in config.models.values() if own and own.export.startswith("gguf") else ():
         if ":" not in model.family and model.family not in names.GGUF_FAMILIES:
             yield ["own", "export"], f"llama.cpp cannot run a trimmed {model.family}; use padded"
 

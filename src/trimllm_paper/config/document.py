@@ -4,8 +4,6 @@ python -m trimllm_paper.config.document                   writes them in config/
 python -m trimllm_paper.config.document config | domain   prints the JSON schema, for editors
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterator
@@ -23,8 +21,7 @@ TITLES = {"config": "Keys of a configuration", "domain": "Keys of a domain's fil
 HEAD = "| key | default | type | meaning |\n|---|---|---|---|\n"
 TYPES = {"string": "text", "boolean": "true or false", "array": "list", "object": "mapping"}
 TYPES |= {"integer": "number", "number": "number"}
-STEPS: dict[Any, str] = {dict: ".NAME", list: ".N"}
-"""What stands in a path for keys of a mapping, and for places in a list."""
+STEPS: dict[Any, str] = {dict: ".NAME", list: ".N"}  # in a path: a mapping's key, a list's place
 
 
 def sections(annotation: Any, path: str) -> Iterator[tuple[str, type[Section]]]:

@@ -1,12 +1,10 @@
 """A domain's file: sets of documents, which of them trains and calibrates, and the tests."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr, Tag
+from pydantic import AfterValidator, Field, PrivateAttr
 
 from trimllm.data.construct import kind_of
 from trimllm_paper.config.parts import Commit, Count, Section, by_key, key, listed
@@ -22,8 +20,7 @@ Split = Literal["train", "validation", "test"]
 Line = Annotated[int, Field(ge=0)]
 Labels = Annotated[dict[str, str], Field(min_length=2)]
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
-Problem = tuple[list[Any], str]
-"""Path of a key, and what is wrong with its value."""
+Problem = tuple[list[Any], str]  # path of a key, and what is wrong with its value
 
 
 def _template(text: str) -> str:
@@ -79,11 +76,7 @@ class TaskRows(Task, Rows):
 
 
 Source = Annotated[
-    Annotated[WheelRows, Tag("<wheel>")]
-    | Annotated[FileRows, Tag("<file>")]
-    | Annotated[HubRows, Tag("<hub>")]
-    | Annotated[TaskRows, Tag("<task>")],
-    by_key("wheel", "file", "hub", "task"),
+    WheelRows | FileRows | HubRows | TaskRows, by_key("wheel", "file", "hub", "task")
 ]
 
 
@@ -126,9 +119,7 @@ class TaskTest(Task):
     documents: Count | None = key("Null: evaluate.documents.", None)
 
 
-Test = Annotated[
-    Annotated[SetTest, Tag("<set>")] | Annotated[TaskTest, Tag("<task>")], by_key("set", "task")
-]
+Test = Annotated[SetTest | TaskTest, by_key("set", "task")]
 
 
 class Expected(Section):
@@ -136,11 +127,6 @@ class Expected(Section):
     test: Count | None = key("Documents of all tests.", None)
     tokens: Count | None = key("Mean tokens of a document with all choices.", None)
     trained: Count | None = key("Mean tokens of prompt and right answer.", None)
-
-
-def read_by(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """What documents depend on: all of a domain's file but `expected`."""
-    return {name: value for name, value in raw.items() if name != "expected"}
 
 
 class Domain(Section):

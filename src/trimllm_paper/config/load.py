@@ -4,8 +4,6 @@
 workflow imports this while it is parsed, so it loads nothing heavy.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import os
@@ -29,8 +27,7 @@ PROJECT = Path(trimllm_paper.__file__).parents[2]
 COMMAND_LINE = "command line (--config)"
 S = TypeVar("S", bound=Section)
 Files = Sequence[str | Path]
-MISSING = object()
-"""Stands for the value of a key that is not there."""
+MISSING = object()  # the value of a key that is not there
 
 
 class ConfigError(UserError):
@@ -50,12 +47,11 @@ def value_at(document: Any, path: Sequence[Any]) -> Any:
         return MISSING
 
 
-def source_of(path: Sequence[Any], value: Any, files: Files) -> str:
-    """The last file that has a value (or none) at a path, else the command line."""
-    for file in reversed(files):
-        if value_at(read_yaml(file), path) == value:
-            return str(file)
-    return COMMAND_LINE
+def mistake(document: Any, files: Files, path: Sequence[Any], problem: str) -> ConfigError:
+    """A mistake at a path: it stands in the last file with this value, else in the command line."""
+    value = value_at(document, path)
+    having = (str(file) for file in reversed(files) if value_at(read_yaml(file), path) == value)
+    return ConfigError(next(having, COMMAND_LINE), path, value, problem)
 
 
 def validated(kind: type[S], document: Any, files: Files) -> S:
@@ -73,9 +69,7 @@ def validated(kind: type[S], document: Any, files: Files) -> S:
             path.append(step)
     if error["type"] == UNKNOWN:
         path.append(error["ctx"]["key"])
-    value = value_at(document, path)
-    problem = error["msg"].removeprefix("Value error, ")
-    raise ConfigError(source_of(path, value, files), path, value, problem)
+    raise mistake(document, files, path, error["msg"].removeprefix("Value error, "))
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -93,14 +87,10 @@ def read_yaml(path: str | Path) -> Any:
 
 def load(raw: dict[str, Any], files: Files) -> Config:
     """Check a configuration that was read from files (later ones override) and the command line.
-
-    The folder of domains is searched in the working directory, then in the project.
-    Raises `ConfigError` for the first mistake.
-    """
+    Raises `ConfigError` for the first mistake."""
     config = validated(Config, raw, files)
     for path, problem in chain(_read_domains(config), check.problems(config)):
-        value = value_at(raw, path)
-        raise ConfigError(source_of(path, value, files), path, value, problem)
+        raise mistake(raw, files, path, problem)
     return config
 
 
@@ -110,17 +100,17 @@ def read_domain(path: Path) -> Domain:
     domain = validated(Domain, raw, [path])
     domain._name, domain._raw = path.stem, raw
     for inside, problem in domain.problems():
-        raise ConfigError(str(path), inside, value_at(raw, inside), problem)
+        raise mistake(raw, [path], inside, problem)
     return domain
 
 
 def _read_domains(config: Config) -> Iterator[Problem]:
-    """Read the domain files that a configuration names; problems of these names and files."""
+    """Read the domain files that a configuration names, from the working directory or else from
+    the project; problems of these names and files."""
     folders = dict.fromkeys([Path(config.domains_folder), PROJECT / config.domains_folder])
     files = {file.stem: file for one in reversed(folders) for file in kept_runs.glob(one, "*.yaml")}
     near, of_tables = config.tables.near, config.tables.domains or []
-    named: list[tuple[list[Any], str]] = []
-    named += [(["domains", index], name) for index, name in enumerate(config.domains)]
+    named: list[tuple[list[Any], str]] = [(["domains", i], n) for i, n in enumerate(config.domains)]
     named += [(["tables", "domains", index], name) for index, name in enumerate(of_tables)]
     named += [(["tables", "near", of], name) for of, other in near.items() for name in (of, other)]
     for key, name in named:

@@ -3,11 +3,9 @@
 config/README.md is generated from these classes by `python -m trimllm_paper.config.document`.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, Tag
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from trimllm.base.names import FAMILIES, OPTIMIZERS, RULES, SCHEDULES
 from trimllm.compress.methods import METHODS as COMPRESSORS
@@ -17,26 +15,25 @@ from trimllm.throughput.subject import SHAPES
 from trimllm_paper import gpus, recipe
 from trimllm_paper.config import parts
 from trimllm_paper.config.domain import Domain
-from trimllm_paper.config.parts import Among, Count, Name, Percent, Section, Some, Text, key
+from trimllm_paper.config.parts import Count, Name, Percent, Section, Some, Text, among, key
 
 Pickles = dict[Annotated[str, Field(pattern=r"^pytorch_model[A-Za-z0-9._-]*\.bin$")], parts.Sha256]
 PICKLES = "SHA-256 by file of weights that exist as pickles only; required with `mirror`."
 HUB = "[A-Za-z0-9][A-Za-z0-9._-]*"
 HubId = Annotated[str, Field(pattern=f"^{HUB}(/{HUB})?$")]
 Dtype = Literal["float32", "bfloat16", "float16"]
-Family = Annotated[str, Among(FAMILIES)] | parts.OwnCode
-Schedule = Annotated[str, Among(SCHEDULES)]
-Optimizer = Annotated[str, Among(OPTIMIZERS)]
-Rule = Annotated[str, Among(RULES)]
-Shape = Annotated[str, Among(SHAPES)]
-Awq = Annotated[str, Among(COMPRESSORS["awq_int4"].engines)]
-Gptq = Annotated[str, Among(COMPRESSORS["gptq_int4"].engines)]
-Trained = Literal["full_ft", "sparse_ft", "trim"]
-Method = Annotated[str, Among(COMPRESSORS)]
-Kernel = Annotated[str, Among([name for name in COMPRESSORS if name != "llm_pruner"])]
-"""A compressor with a kernel of its own."""
-Format = Annotated[str, Among(FORMATS)]
-Variant = Annotated[str, Among(VARIANTS)]
+Family = Annotated[str, among(FAMILIES)] | parts.OwnCode
+Schedule = Annotated[str, among(SCHEDULES)]
+Optimizer = Annotated[str, among(OPTIMIZERS)]
+Rule = Annotated[str, among(RULES)]
+Shape = Annotated[str, among(SHAPES)]
+Awq = Annotated[str, among(COMPRESSORS["awq_int4"].engines)]
+Gptq = Annotated[str, among(COMPRESSORS["gptq_int4"].engines)]
+Method = Annotated[str, among(COMPRESSORS)]
+# A compressor with a kernel of its own.
+Kernel = Annotated[str, among([name for name in COMPRESSORS if name != "llm_pruner"])]
+Format = Annotated[str, among(FORMATS)]
+Variant = Annotated[str, among(VARIANTS)]
 PatternName = Annotated[str, Field(pattern="^[a-z][a-z0-9]*$")]
 GroupSize = Annotated[Literal[32, 64, 128], BeforeValidator(int)]
 
@@ -67,10 +64,7 @@ class DirectorySource(Section):
 
 
 Source = Annotated[
-    Annotated[WheelSource, Tag("<wheel>")]
-    | Annotated[PartsSource, Tag("<wheels>")]
-    | Annotated[HubSource, Tag("<hub>")]
-    | Annotated[DirectorySource, Tag("<directory>")],
+    WheelSource | PartsSource | HubSource | DirectorySource,
     parts.by_key("wheel", "wheels", "hub", "directory"),
 ]
 
@@ -96,9 +90,8 @@ class Model(Section):
     @property
     def wheels(self) -> list[str]:
         """Wheels that the model is read from."""
-        if isinstance(self.source, PartsSource):
-            return [part.wheel for part in self.source.wheels]
-        return [self.source.wheel] if isinstance(self.source, WheelSource) else []
+        wheels = self.source.wheels if isinstance(self.source, PartsSource) else [self.source]
+        return [one.wheel for one in wheels if isinstance(one, Part)]
 
 
 class Wheel(Section):
@@ -256,21 +249,19 @@ class Own(Section):
     @property
     def required(self) -> dict[str, float]:
         """The requirements by key; 95% of full fine-tuning if none is set."""
-        given = self.model_dump(exclude={"export"}, exclude_none=True)
-        return {name: float(value) for name, value in (given or {"above_percent": 95}).items()}
+        given = self.model_dump(exclude={"export"}, exclude_none=True) or {"above_percent": 95}
+        return {name: float(value) for name, value in given.items()}
 
 
 class Compute(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = key("Type of matrix products.", "auto")
     device: Literal["auto", "cpu", "cuda"] = key("auto: the GPU where there is one.", "auto")
     threads: Count = key("Threads of one process.", 1)
-    processes: Count | dict[Trained, Count] | None = key(
-        "Processes that share a training, or `{full_ft: 4, trim: 1}`; null: the fewest GPUs.", None
-    )
+    processes: Count | None = key("Processes that share a training; null: the fewest GPUs.", None)
     offload: bool = key("FSDP keeps its shards in host memory.", False)
     weights_on: Literal["device", "host", "disk"] = key("Where weights wait in scans.", "device")
     gradient_checkpointing: bool | None = key("Recompute blocks; null: as memory needs.", None)
-    gpu: Annotated[str, Among(gpus.KINDS)] | None = key("Kind of GPU; null: this one.", None)
+    gpu: Annotated[str, among(gpus.KINDS)] | None = key("Kind of GPU; null: this one.", None)
     longest_minutes: int | None = key("Longer jobs are refused (partition's limit).", None, ge=30)
 
 

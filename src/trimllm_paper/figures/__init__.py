@@ -1,12 +1,4 @@
-"""The paper's figures, one file each, and the plot of README, in one `style`.
+"""The paper's figures and the plot of README (`drawings`). Rules ask for names: no heavy import."""
 
-    figureN.draw(frame, context, stem)      writes STEM.pdf and STEM.png
-
-`frame` holds all results (`trimllm_paper.frames`), `context` what the configuration shows of them
-(`trimllm_paper.context`). Nothing heavy is imported here: rules ask for the names.
-"""
-
-from pathlib import Path
-
-FIGURES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("figure*.py")))
+FIGURES = ("figure1", "figure2", "figure3", "figure4")
 """Names of all figures of the paper."""

@@ -4,23 +4,21 @@ Colours are Okabe and Ito's. No information is in colour alone: criteria and com
 marker and line too.
 """
 
-from __future__ import annotations
-
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from trimllm_paper.config.models import RecipeEntry
+from trimllm.base.names import PAPER_CRITERION
 from trimllm_paper.context import Context, Domain
-from trimllm_paper.frames import tier_note
+from trimllm_paper.frames import tier_note, where
 
 Look = dict[str, Any]
 """Keywords of matplotlib: label, color, marker, linestyle, linewidth."""
@@ -73,18 +71,24 @@ SETTINGS = {
 }
 
 
-def looks(recipes: Mapping[str, RecipeEntry]) -> dict[str, Look]:
-    """Recipe -> its look, by its criterion; a further one by the same criterion has its name
-    beside it and another look."""
-    result: dict[str, Look] = {}
-    seen: set[str] = set()
-    for place, (name, one) in enumerate(recipes.items()):
+def looks(context: Context) -> dict[str, Look]:
+    """Recipe, compressor, or `RECIPE+COMPRESSOR` -> its look. A recipe's is that of its criterion;
+    a further one by the same criterion has its name beside it and another look. What was trimmed
+    and compressed has the compressor's marker, hollow."""
+    chains, seen = {PAPER_CRITERION: CRITERIA[PAPER_CRITERION]}, set[str]()
+    for place, (name, one) in enumerate(context.recipes.items()):
         look = CRITERIA.get(one.criterion, {"label": f"TrimLLM, {one.criterion}"})
         if one.criterion in seen:
             look = {"label": f"{look['label']}: {name}"}
-        result[name] = OTHERS[place % len(OTHERS)] | look
+        chains[name] = OTHERS[place % len(OTHERS)] | look
         seen.add(one.criterion)
-    return result
+    empty = {"markerfacecolor": "white", "label": ""}
+    hollow = {
+        f"{name}+{compressor}": point | {"color": look["color"]} | empty
+        for (name, look), (compressor, point) in product(chains.items(), COMPRESSORS.items())
+    }
+    full = FULL_FT | {"label": context.named("Full-FT")}
+    return {"full_ft": full} | COMPRESSORS | chains | hollow
 
 
 @contextmanager
@@ -98,18 +102,12 @@ def figure(
     panel: tuple[float, float] = (1.7, 1.5),
     **shared: bool,
 ) -> Iterator[Any]:
-    """Axes (rows x columns) of a figure; writes STEM.pdf and STEM.png at the end.
-
-    Args:
-        shown: rows of the frames that it shows; the first one's seeds are named.
-        notes: what stands beneath the figure, after where the numbers come from.
-        panel: inches of a panel.
-        shared: `sharex` and `sharey` of `subplots`.
-    """
+    """Axes (rows x columns) of a figure of panels of so many inches; writes STEM.pdf and STEM.png
+    at the end. Beneath stand sources and seeds of what is `shown` of the model, and `notes`."""
+    shown = [where(one, model=context.model.name) for one in shown]
     width, height = max(4.0, panel[0] * shape[1]), 0.9 + panel[1] * shape[0]
     with rc_context(SETTINGS):
         drawn = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(drawn)
         yield drawn.subplots(*shape, squeeze=False, **shared)
         named: dict[str, Any] = {}
         for ax in drawn.axes:
@@ -118,8 +116,14 @@ def figure(
         look = {"loc": "outside upper center", "ncols": 3, "title_fontsize": 9.5}
         title = f"{context.model.label}: {title}"
         drawn.legend(named.values(), named.keys(), title=title, **look)
-        text = " ".join([*_origin(context, shown), notes])
-        lines = "\n".join(textwrap.wrap(text, int(width * 19)))
+        text = f"{tier_note([source for rows in shown for source in rows.source])}. "
+        if seeds := ", ".join(map(str, sorted({*shown[0].seed}))):
+            text += f"Seeds: {seeds}. "
+        if context.lora:
+            text += f"{context.named('Full-FT')}: adapters in its place. "
+        if stand_ins := [one.stand_in for one in context.domains if one.stand_in]:
+            text += f"† {stand_ins[0] if len(stand_ins) == 1 else 'stand-in data'}. "
+        lines = textwrap.fill(text + notes, int(width * 19))
         drawn.supxlabel(lines, x=0.01, ha="left", fontsize=6.5, color="#333333")
         Path(stem).parent.mkdir(parents=True, exist_ok=True)
         for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
@@ -140,14 +144,3 @@ def errors(values: Sequence[float], intervals: Sequence[tuple[float, float] | No
 def title(domain: Domain) -> str:
     """Heading of a domain's panel, with the mark of stand-in data."""
     return f"{domain.label}{'†' if domain.stand_in else ''}"
-
-
-def _origin(context: Context, shown: Sequence[DataFrame]) -> list[str]:
-    """Where numbers come from, under which seeds, and what stands in for the paper's."""
-    seeds = ", ".join(map(str, sorted({*shown[0].seed})))
-    lines = [f"{tier_note([source for rows in shown for source in rows.source])}."]
-    lines += [f"Seeds: {seeds}."] if seeds else []
-    lines += [f"{context.named('Full-FT')}: adapters in its place."] if context.lora else []
-    stand_ins = [one.stand_in for one in context.domains if one.stand_in]
-    lines += [f"† {stand_ins[0] if len(stand_ins) == 1 else 'stand-in data'}."] if stand_ins else []
-    return lines

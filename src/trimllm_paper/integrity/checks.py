@@ -1,7 +1,5 @@
 """`make verify`: results against their seals, their manifests, and their inputs."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from fnmatch import fnmatch
@@ -16,10 +14,10 @@ from trimllm_paper.recipe import ROOMS, Paths, place_of
 
 KINDS: dict[str, Any] = {
     "evaluation": records.Evaluation,
-    "scan": records.ScanFile,
+    "scan": records.Record,
     "epoch": records.Epoch,
     "training": records.Training,
-    "compression": records.Compression,
+    "compression": records.OfRecipe,
     "throughput": records.Throughput,
     "export": records.Export,
     "engines": records.Engines,
@@ -73,7 +71,7 @@ def verify_data(report: Path) -> None:
 
 
 def result_files(folder: Path) -> list[Path]:
-    """Result files, at any depth. Folders of models and exports have other files, too."""
+    """Result files, at any depth."""
     return [
         path
         for room in ROOMS
@@ -103,8 +101,7 @@ CHECKS: dict[str, tuple[Callable[[Path], list[Path]], Callable[[Path], None]]] =
 
 def verify(folder: Path) -> tuple[Counter[str], list[str]]:
     """How much of each kind was checked, and a line for each that failed."""
-    counts: Counter[str] = Counter()
-    problems = []
+    counts, problems = Counter[str](), list[str]()
     folders = [folder, *(path.parent for path in folder.glob(f"**/{kept_runs.RECORDS}"))]
     for kind, (find, check) in CHECKS.items():
         for path in sorted({path for one in folders for path in find(one)}):

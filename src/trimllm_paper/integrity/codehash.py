@@ -4,8 +4,6 @@
 and layout change nothing. A test compares what is declared with what is imported.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from functools import cache
@@ -36,7 +34,7 @@ STAGES = {
     "train": f"{SCORING} {SCAN} {TRAIN}",
     "compress": f"{SCORING} {COMPRESS}",
     "evaluate": f"{SCORING} trimllm/evaluate/*.py",
-    "export": f"{EXPORTS} {P}/own/__init__.py {P}/own/card.py {P}/own/choice.py",
+    "export": f"{EXPORTS} {P}/own/__init__.py {P}/own/choice.py",
     "engines": f"{EXPORTS} {TIMING}",
     "measure": f"{TIMING} {SCORING} {COMPRESS}",
     "answers": f"{SCORING} trimllm/evaluate/*.py {P}/own/*",
@@ -51,14 +49,8 @@ STAGES = {
 
 @cache
 def code_hash(stage: str, *own: str, source: Path = SOURCE) -> str:
-    """SHA-256 of the source of a stage, hexadecimal.
-
-    Args:
-        own: code that the configuration names as `package.module:name`; all of its package counts.
-
-    Raises:
-        UserError: code of one's own that does not exist.
-    """
+    """SHA-256 of the source of a stage, hexadecimal, and of the packages of one's `own` code,
+    `package.module:name`. Raises `UserError` for code of one's own that does not exist."""
     digest = hashlib.sha256()
     for path in [*files_of(stage, source), *(file for name in own for file in _own_files(name))]:
         digest.update(f"{path.name} {_content(path)}\0".encode())

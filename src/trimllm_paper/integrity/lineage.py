@@ -4,8 +4,6 @@ Snakemake has no notes on a result that was copied here or made by a run that wa
 result carries the hash of its job's parameters, which is compared while the DAG is built.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -55,20 +53,9 @@ def recorded(path: str | Path) -> dict[str, Any]:
         return {}
 
 
-def check(job: Job, config: Any, remade: Callable[[str, str], bool]) -> None:
-    """Raise `UserError` for outputs that this run would not have made, or not under their seed.
-
-    Args:
-        remade: (output, hash of the parameters) -> whether Snakemake noted others.
-    """
-    problem = foreign(job, remade) or foreign_replicate(job, config.results, config.replicates)
-    if problem:
-        raise UserError(problem)
-
-
 def foreign(job: Job, remade: Callable[[str, str], bool]) -> str | None:
     """The first output that this run would not have made, and why. What Snakemake makes anew is
-    passed over: an output older than an input, or noted with other parameters."""
+    passed over: an output older than an input, or noted with another hash (`remade`)."""
     inputs = [*collapse(job.inputs.values())]
     newest = max((os.path.getmtime(one) for one in inputs if os.path.isfile(one)), default=0.0)
     for path in filter(os.path.isfile, job.outputs):
@@ -89,8 +76,11 @@ def other_input(made: Mapping[str, Any], inputs: Iterable[str]) -> str | None:
     # The first checkpoint among the inputs is the one that was read. A state is gone by now.
     manifest = next((path for path in paths if path.name == files.MANIFEST), None)
     noted = made.get("manifest_sha256")
-    if manifest and noted and kept_runs.is_file(manifest) and not is_manifest_of(noted, manifest):
-        return f"was made from another checkpoint than {manifest.parent}"
+    if manifest and noted and kept_runs.is_file(manifest):
+        # Earlier manifests of the same checkpoint are kept beside it (`accept`).
+        manifests = kept_runs.glob(manifest.parent, "manifest*.json")
+        if noted not in map(kept_runs.sha256_of, manifests):
+            return f"was made from another checkpoint than {manifest.parent}"
     report = next((path for path in paths if path.name == "report.json"), None)
     hashes = made.get("data_hashes")
     if report and hashes and kept_runs.is_file(report) and hashes != DataReport.read(report).files:
@@ -98,28 +88,9 @@ def other_input(made: Mapping[str, Any], inputs: Iterable[str]) -> str | None:
     return None
 
 
-def is_manifest_of(sha256: str, manifest: Path) -> bool:
-    """Whether a checkpoint's manifest has this SHA-256, or an earlier one kept beside it (`accept`)
-    that names the same model."""
-    beside = kept_runs.glob(manifest.parent, f"{manifest.stem}-*{manifest.suffix}")
-    return any(
-        sha256 == kept_runs.sha256_of(one) and model_of(one) == model_of(manifest)
-        for one in (manifest, *beside)
-    )
-
-
-def model_of(manifest: Path) -> dict[str, Any]:
-    """What a manifest says of its files, but the card and how the model was made."""
-    records = ("training.json", "epoch.json", "compression.json")
-    other = ("README.md", "tokenizer_config.json", *records)  # the tokenizer's may name the network
-    entries = kept_runs.read_json(manifest)["files"]
-    return {name: entry for name, entry in entries.items() if name not in other}
-
-
 def accept(job: Job) -> None:
     """Accept existing outputs of a job as this run's: each gets the hash of this run's parameters,
-    and lists earlier hashes under `accepted`. A changed manifest is kept beside the new one, for
-    results that name it (`is_manifest_of`)."""
+    and lists earlier hashes under `accepted`. A changed manifest is kept: results name it."""
     # A manifest first: its copy must be the one that results name.
     for path in sorted(map(Path, job.outputs), key=lambda path: path.name != files.MANIFEST):
         made = recorded(path)

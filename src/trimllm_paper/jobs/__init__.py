@@ -1,11 +1,8 @@
 """Every kind of job: the files it reads, what else its result depends on, the files it makes.
 
-A kind is a function of `training` or `measuring`, named as its rule and called with its wildcards,
-`Jobs(config).of(training.scan, model="llama-7b", domain="sciq")`. Every result carries the hash of
-its job's parameters (`integrity.lineage`).
+A kind is a function of `training` or `measuring`, named as its rule and called with its wildcards:
+`Jobs(config).of(training.scan, model="llama-7b", domain="sciq")`.
 """
-
-from __future__ import annotations
 
 import os
 from collections.abc import Callable
@@ -20,30 +17,21 @@ from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.recipe import PRETRAINED, Paths, Recipe, chains, end_of
 
-Files = dict[str, Any]
-"""Name of an input -> its file or files."""
+Files = dict[str, Any]  # by name of an input: its file or files
 
 
 class Jobs:
-    """A configuration, and what its kinds of jobs share.
-
-    Attributes:
-        chains: every chain that a target may need, by name.
-        own_domain: the only domain of a run on one's own data.
-        timed_domain: the domain whose checkpoints are timed.
-        of: (kind, wildcards) -> its job.
-    """
+    """A configuration, and what its kinds of jobs share."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.paths = Paths(os.path.normpath(config.results))
         self.device = "cuda" if uses_gpu(config) else "cpu"
-        self.chains = chains(config)
-        self.own_domain = config.domains[0]
+        self.chains = chains(config)  # that a target may need, by name
+        self.own_domain = config.domains[0]  # the only one of a run on one's own data
         self.timed_domain = config.throughput.domain or config.domains[0]
+        # (kind, wildcards) -> its job
         self.of: Callable[..., Job] = cache(lambda kind, **wildcards: kind(self, **wildcards))
-
-    # ---- chains and recipes --------------------------------------------------------------------
 
     def end(self, model: str, name: str) -> int:
         """Drops of a whole chain: the fewest sublayers that are kept anywhere."""
@@ -57,21 +45,17 @@ class Jobs:
 
     def kept_recipes(self, model: str) -> list[Recipe]:
         """Checkpoints of the main tables' chains that are evaluated and keep their weights."""
-        trim = self.config.trim
-        return [
-            one for name in trim.recipes for one in self.recipes(model, name, trim.kept_percent)
-        ]
+        names, percents = self.config.trim.recipes, self.config.trim.kept_percent
+        return [one for name in names for one in self.recipes(model, name, percents)]
 
     def chain_of(self, recipe: Recipe | str) -> dict[str, Any]:
         """Criterion, ratio and step of a recipe, as its records carry them."""
         recipe = Recipe.parse(str(recipe))
         if recipe.name in RULES:
-            ratio = self.config.main.ratio
-            return {"criterion": recipe.name, "ratio": ratio, "step": recipe.dropped}
+            main = self.config.main
+            return {"criterion": recipe.name, "ratio": main.ratio, "step": recipe.dropped}
         entry = self.chains.get(recipe.name or "")
         return {key: getattr(entry, key, None) for key in ("criterion", "ratio", "step")}
-
-    # ---- inputs --------------------------------------------------------------------------------
 
     def checkpoint(self, model: str, domain: str, recipe: Recipe | str = PRETRAINED) -> Files:
         """Files of a checkpoint that is read."""
@@ -91,8 +75,6 @@ class Jobs:
     def tests(self, domain: str) -> list[str]:
         """Test documents of a domain, one file a task."""
         return [self.paths.tests(domain, task) for task in self.config.tested[domain].tests]
-
-    # ---- parameters ----------------------------------------------------------------------------
 
     def code(self, stage: str, model: str = "", criterion: str = "") -> str:
         """Hash of a stage's code, with the family and the criterion of the user's own."""

@@ -1,7 +1,6 @@
 """Jobs that start from a trained model: compressing, exporting, evaluating, timing, choosing."""
 
-from __future__ import annotations
-
+from itertools import product
 from typing import Any
 
 from trimllm.base.errors import UserError
@@ -35,9 +34,7 @@ def compress(jobs: Jobs, model: str, domain: str, dense: str, compressor: str) -
 
 def export(jobs: Jobs, model: str, domain: str, recipe: str, format: str) -> Job:
     """A checkpoint as an engine reads it, verified on documents that nobody trains on.
-
-    Raises `UserError` for a format that is none, or whose engine is not installed.
-    """
+    Raises `UserError` where the engine of the format is not installed."""
     exported.require_engine(format)
     entry = jobs.config.models[model]
     params = {
@@ -53,12 +50,11 @@ def export(jobs: Jobs, model: str, domain: str, recipe: str, format: str) -> Job
     if jobs.config.own:  # its model card shows what was measured
         compared = dict.fromkeys([PRETRAINED, FULL_FT, recipe])
         tests = jobs.config.tested[domain].tests
-        files["measured"] = [jobs.paths.answers(model, one) for one in compared] + [
-            jobs.paths.evaluation(model, domain, one, task) for one in compared for task in tests
-        ]
-    place = model, domain, recipe, format
-    outputs = [jobs.paths.export(*place, "manifest.json"), jobs.paths.export(*place)]
-    return Job(outputs, files, params)
+        files["measured"] = [jobs.paths.answers(model, one) for one in compared]
+        places = product([model], [domain], compared, tests)
+        files["measured"] += [jobs.paths.evaluation(*place) for place in places]
+    made = model, domain, recipe, format
+    return Job([jobs.paths.export(*made, "manifest.json"), jobs.paths.export(*made)], files, params)
 
 
 def answers(jobs: Jobs, model: str, recipe: str) -> Job:
@@ -87,7 +83,7 @@ def choose(jobs: Jobs, hardware: str, model: str) -> Job:
         "epochs": [jobs.paths.epoch(model, domain, one) for one in kept],
         "timings": [jobs.paths.throughput(hardware, model, one) for one in kept],
     }
-    return Job([jobs.paths.chosen(model)], files, params)
+    return Job([jobs.paths.choice(model)], files, params)
 
 
 def evaluate(jobs: Jobs, model: str, domain: str, recipe: str, tested: str) -> Job:
@@ -151,17 +147,14 @@ def engine_formats(jobs: Jobs, model: str) -> dict[str, list[str]]:
 
 
 def engines(jobs: Jobs, hardware: str, model: str, engine: str) -> Job:
-    """Full and trimmed checkpoints in one engine, in turn.
-
-    Raises `UserError` for an engine that is not installed for the device, or runs none of the
-    formats.
-    """
+    """Full and trimmed checkpoints in one engine, in turn. Raises `UserError` for an engine that is
+    not installed for the device, or runs none of the formats."""
     exported.require(engine, jobs.device)
     section, domain = jobs.config.engines, jobs.timed_domain
     formats = engine_formats(jobs, model).get(engine, [])
     if not formats:
         raise UserError(f"none of engines.formats is {model} in {engine}")
-    trim = jobs.config.trim
+    trim, place = jobs.config.trim, (model, domain)
     percents = section.kept_percent or trim.kept_percent
     recipes = Recipe(FULL_FT), *jobs.recipes(model, trim.recipes[0], percents)
     timed = [(recipe, one) for one in formats for recipe in recipes]
@@ -173,10 +166,9 @@ def engines(jobs: Jobs, hardware: str, model: str, engine: str) -> Job:
         **jobs.forward("engines", model),
         "dtype": jobs.config.throughput.dtype,
     }
-    dense = [jobs.checkpoint(model, domain, one) for one in dict.fromkeys(one for one, _ in timed)]
     files = {
-        "checkpoints": [one["manifest"] for one in dense],
-        "weights": [one["weights"] for one in dense],
+        "checkpoints": [jobs.paths.manifest(*place, one) for one in recipes],
+        "weights": [jobs.paths.weights(*place, one) for one in recipes],
         "loaded": [_loaded(jobs, model, recipe, format) for recipe, format in timed],
         **jobs.documents(domain, "held_back"),
     }

@@ -1,14 +1,12 @@
 """Jobs that make models: fetching, preparing documents, scanning, training."""
 
-from __future__ import annotations
-
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
 from trimllm.base.names import ANSWER_CRITERION, PAPER_CRITERION
-from trimllm_paper.config.domain import read_by
 from trimllm_paper.config.models import RecipeEntry
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.jobs import Files, Jobs
@@ -24,8 +22,7 @@ from trimllm_paper.recipe import (
 OPTIMIZATION = {"batch_size", "gradient_accumulation", "optimizer", "weight_decay", "clip"}
 OPTIMIZATION |= {"train_embeddings"}
 """Keys of `finetune` that every training shares."""
-PASSES = {"epochs", "documents", "patience"}
-"""Keys of `finetune` that say how long fine-tuning goes on."""
+PASSES = {"epochs", "documents", "patience"}  # keys of `finetune`: how long it goes on
 
 
 def folder_content(folder: str | Path) -> dict[str, list[Any]]:
@@ -41,10 +38,6 @@ def folder_content(folder: str | Path) -> dict[str, list[Any]]:
     return content
 
 
-def _wheels(jobs: Jobs, names: list[str]) -> dict[str, Any]:
-    return {name: jobs.config.wheels[name].model_dump() for name in names}
-
-
 def fetch_model(jobs: Jobs, model: str) -> Job:
     """A pretrained checkpoint, and what it must agree with."""
     keys = {"source", "storage_dtype", "trust_remote_code", "family", "blocks", "parameters"}
@@ -53,7 +46,7 @@ def fetch_model(jobs: Jobs, model: str) -> Job:
     params = {
         "model": entry.model_dump(include=keys, exclude_none=True),
         "content": folder_content(folder) if folder else None,
-        "wheels": _wheels(jobs, entry.wheels),
+        "wheels": {name: jobs.config.wheels[name].model_dump() for name in entry.wheels},
         "code": jobs.code("fetch_model", model),
     }
     return Job([jobs.checkpoint(model, "base")["manifest"]], {}, params)
@@ -63,13 +56,13 @@ def prepare(jobs: Jobs, domain: str) -> Job:
     """The documents of a domain."""
     config, spec = jobs.config, jobs.config.tested[domain]
     params = {
-        "spec": read_by(spec.raw),
+        "spec": {name: value for name, value in spec.raw.items() if name != "expected"},
         "limits": {
             "test": config.evaluate.documents,
             "held_back": config.finetune.held_back_documents,
             "calibration": config.trim.calibration_pool,
         },
-        "wheels": _wheels(jobs, spec.wheels),
+        "wheels": {name: config.wheels[name].model_dump() for name in spec.wheels},
         "seed": config.seed,
         "code": jobs.code("prepare"),
     }
@@ -97,20 +90,17 @@ def _training(
     rate: float | None = None,
     **loss: float,
 ) -> Job:
-    """A training of a recipe.
-
-    Args:
-        arguments: of `trimllm.train.make_checkpoint` or `trimllm.trimming.make_epoch`.
-        entry: the chain it belongs to, whose teacher it learns from.
-        rate: peak learning rate, where it is not the model's.
-        loss: settings of the loss; those of the chain's teacher if it has one.
-    """
-    model, domain, recipe = place
-    config = jobs.config
+    """A training of a recipe with `arguments` of `trimllm.train.make_checkpoint` or
+    `trimllm.trimming.make_epoch`. A chain (`entry`) sets its loss by its teacher, if it has one;
+    `rate` is the peak learning rate, where it is not the model's."""
+    config, (model, domain, recipe) = jobs.config, place
     files = files | jobs.documents(domain, "train", "held_back")
     if entry and entry.teacher:
         files["teacher"] = jobs.paths.teacher(model, domain, entry.teacher_recipe)
         loss = entry.teacher.model_dump()
+    if entry is None:  # what chooses the blocks that are trained
+        free = config.domain_specs[domain].calibrated_freely
+        arguments["criterion"] = ANSWER_CRITERION if free else PAPER_CRITERION
     params = {
         "arguments": arguments,
         "chain": jobs.chain_of(recipe),
@@ -130,12 +120,6 @@ def _training(
     return Job([jobs.paths.manifest(*place), record(*place)], files, params)
 
 
-def _block_criterion(jobs: Jobs, domain: str) -> str:
-    """Chooses the blocks that Sparse-FT and droppings by rule train."""
-    free = jobs.config.domain_specs[domain].calibrated_freely
-    return ANSWER_CRITERION if free else PAPER_CRITERION
-
-
 def _scanned(jobs: Jobs, model: str, domain: str) -> Files:
     """The pretrained model and its scan."""
     return jobs.checkpoint(model, "base") | {"scan": jobs.paths.scan(model, domain)}
@@ -143,14 +127,13 @@ def _scanned(jobs: Jobs, model: str, domain: str) -> Files:
 
 def full_ft(jobs: Jobs, model: str, domain: str) -> Job:
     """Full fine-tuning, or LoRA in its place, with a learning rate of its own."""
-    finetune = jobs.config.finetune
-    arguments = finetune.model_dump(include=PASSES)
-    arguments |= {"ratio": None, "criterion": _block_criterion(jobs, domain)}
+    finetune, rate = jobs.config.finetune, None
+    arguments = finetune.model_dump(include=PASSES) | {"ratio": None}
     if finetune.lora:
         arguments["lora"] = finetune.lora.model_dump(exclude={"learning_rate"})
-    rate = finetune.lora.learning_rate if finetune.lora else None
-    place = (model, domain, Recipe(FULL_FT))
-    return _training(jobs, place, arguments, jobs.checkpoint(model, "base"), rate=rate)
+        rate = finetune.lora.learning_rate
+    place, files = (model, domain, Recipe(FULL_FT)), jobs.checkpoint(model, "base")
+    return _training(jobs, place, arguments, files, rate=rate)
 
 
 def full_ft_choices(jobs: Jobs, model: str, domain: str) -> Job:
@@ -163,10 +146,9 @@ def full_ft_choices(jobs: Jobs, model: str, domain: str) -> Job:
 
 def sparse_ft(jobs: Jobs, model: str, domain: str) -> Job:
     """Sparse fine-tuning: the scan chooses the blocks, documents and order are Full-FT's."""
-    arguments = jobs.config.finetune.model_dump(include=PASSES)
-    arguments |= {"ratio": jobs.config.main.ratio, "criterion": _block_criterion(jobs, domain)}
-    place = (model, domain, Recipe(SPARSE_FT))
-    return _training(jobs, place, arguments, _scanned(jobs, model, domain))
+    arguments = jobs.config.finetune.model_dump(include=PASSES) | {"ratio": jobs.config.main.ratio}
+    place, files = (model, domain, Recipe(SPARSE_FT)), _scanned(jobs, model, domain)
+    return _training(jobs, place, arguments, files)
 
 
 def drop_at_once(jobs: Jobs, model: str, domain: str, by: str, drop: str) -> Job:
@@ -176,10 +158,9 @@ def drop_at_once(jobs: Jobs, model: str, domain: str, by: str, drop: str) -> Job
         "rule": by,
         "dropped": int(drop),
         "patience": jobs.config.finetune.patience,
-        "epochs": 1 + -(-int(drop) // main.step),
+        "epochs": 1 + math.ceil(int(drop) / main.step),
         "documents": jobs.config.trim.documents,
         "ratio": main.ratio,
-        "criterion": _block_criterion(jobs, domain),
     }
     place, files = (model, domain, Recipe("trim", by, drop)), _scanned(jobs, model, domain)
     return _training(jobs, place, arguments, files, rate=main.learning_rate)
@@ -208,7 +189,8 @@ def trim_epoch(jobs: Jobs, model: str, domain: str, name: str, drop: str) -> Job
         "until": until,
         "start": dropped // step,
         "documents": trim.documents if entry.train else 0,
-        "scans": {"documents": trim.calibration_documents, "row_budget": trim.row_budget},
+        "scan_documents": trim.calibration_documents,
+        "row_budget": trim.row_budget,
     }
     if dropped > 0:
         before = Recipe.trimmed(name, dropped - step, jobs.config.models[model].units)
@@ -229,8 +211,8 @@ def settle(jobs: Jobs, model: str, domain: str, name: str, drop: str) -> Job:
     files = jobs.checkpoint(model, domain, recipe.state)
     files["epoch"] = jobs.paths.epoch(model, domain, recipe)
     # A state was trained before: annealing may stop after one pass.
-    arguments = jobs.config.finetune.model_dump(include=PASSES)
-    arguments |= {"epochs": entry.settle, "least": 1, "ratio": entry.ratio}
+    passes = {"epochs": entry.settle, "least": 1, "ratio": entry.ratio}
+    arguments = jobs.config.finetune.model_dump(include=PASSES) | passes
     place, rate = (model, domain, recipe), entry.learning_rate
     return _training(jobs, place, arguments, files, entry, rate=rate)
 
@@ -240,8 +222,6 @@ def _epoch(jobs: Jobs, model: str, name: str, drop: str) -> tuple[RecipeEntry, R
     entry, end, units = jobs.chains[name], jobs.end(model, name), jobs.config.models[model].units
     recipe = Recipe.trimmed(name, int(drop), units)
     if recipe.drop != drop or recipe.dropped not in range(0, end + 1, entry.step):
-        raise UserError(
-            f"there is no drop_{drop}: chain {name} of {model} drops {entry.step} an epoch, and "
-            f"{end} in all (trim.kept_percent)"
-        )
+        drops = f"drops {entry.step} an epoch, and {end} in all (trim.kept_percent)"
+        raise UserError(f"there is no drop_{drop}: chain {name} of {model} {drops}")
     return entry, recipe

@@ -1,1 +1,1 @@
-"""Trimming for one's own data: `look`, `model`, `plan`, `answers`, `choice`, `card`, `report`."""
+"""Trimming for one's own data: `look`, `model`, `plan`, `answers`, `choice`, `report`."""

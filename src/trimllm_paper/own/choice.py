@@ -6,8 +6,6 @@ if none does, the one that misses by the smallest sum of relative shortfalls. Te
 the chosen checkpoint's test accuracy is no maximum over several.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +13,8 @@ from statistics import median
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm_paper.recipe import FULL_FT
-from trimllm_paper.records import Candidate, Epoch, Throughput, Training
+from trimllm_paper.recipe import FULL_FT, PRETRAINED
+from trimllm_paper.records import Answers, Candidate, Epoch, Evaluation, Throughput, Training
 
 ABOVE, SIZE, SPEED = "above_percent", "megabytes", "tokens_per_second"
 WORDS = {
@@ -24,32 +22,26 @@ WORDS = {
     SIZE: "at most {:g} MB",
     SPEED: "at least {:g} tokens/s",
 }
+NAMES = {FULL_FT: "fully fine-tuned", PRETRAINED: "before fine-tuning"}  # on a card
 MB = 1e6
-ROUNDING = 1e-9
-"""Shortfalls below this share are rounding."""
+ROUNDING = 1e-9  # shortfalls below this share
 
 
 def candidates(
     trainings: Sequence[str], epochs: Sequence[str], timings: Sequence[str], format: str
 ) -> list[Candidate]:
-    """Accuracy, size and speed of every checkpoint, in the order of `trainings`.
-
-    Args:
-        trainings: records of the checkpoints, each beside its weights.
-        epochs: records of the epochs that trimmed ones were annealed from; their held-back scores
-            count where annealing has none.
-        timings: of every trimmed checkpoint beside the fully fine-tuned one.
-        format: of the export whose size counts.
-    """
+    """Accuracy, size (of an export in a format) and speed of every checkpoint, in the order of
+    `trainings`, the records beside their weights. Held-back scores of the epochs that trimmed ones
+    were annealed from count where annealing has none."""
     from trimllm.exporting.run import expected_bytes  # needs torch
 
-    states = {epoch.recipe.replace("/state_", "/drop_"): epoch for epoch in map(Epoch.read, epochs)}
+    states = map(Epoch.read, epochs)
+    scores = {one.recipe.replace("/state_", "/drop_"): one.held_back for one in states}
     speeds = tokens_per_second(map(Throughput.read, timings))
     result = []
     for path in trainings:
         record = Training.read(path)
-        state = states.get(record.recipe)
-        score = state.held_back if state else None
+        score = scores.get(record.recipe)
         if record.held_back:
             score = record.held_back[record.kept_pass or 0]
         if score is None:
@@ -95,24 +87,6 @@ def missed(one: Candidate, full: Candidate, required: Mapping[str, float]) -> di
     return {key: shares[key] for key in required if shares[key] > ROUNDING}
 
 
-def choose(
-    candidates: Sequence[Candidate], required: Mapping[str, float]
-) -> tuple[Candidate, dict[str, float]]:
-    """The chosen candidate, and what it misses of the requirements.
-
-    Args:
-        candidates: full fine-tuning first.
-        required: keys `above_percent`, `megabytes`, `tokens_per_second`; one or more.
-    """
-    misses = [(one, missed(one, candidates[0], required)) for one in candidates]
-    met = [one for one, lacking in misses if not lacking]
-    if not met:
-        return min(misses, key=lambda each: (sum(each[1].values()), each[0].bytes))
-    if ABOVE in required:
-        return min(met, key=lambda one: (one.bytes, -one.likelihood)), {}
-    return max(met, key=lambda one: (one.accuracy, one.likelihood, -one.bytes)), {}
-
-
 def nearest_trimmed(
     candidates: Sequence[Candidate], one: Candidate, required: Mapping[str, float]
 ) -> Candidate | None:
@@ -129,25 +103,60 @@ def measure(one: Candidate) -> str:
 
 
 def decide(candidates: Sequence[Candidate], required: Mapping[str, float]) -> dict[str, Any]:
-    """Fields of `records.Choice`: recipe, what is missed, and both in one line."""
+    """Fields of `records.Choice`: recipe, what is missed, and both in one line. Full fine-tuning is
+    the first candidate; required are one or more of the keys of `WORDS`."""
     full = candidates[0]
-    one, lacking = choose(candidates, required)
+
+    def rank(one: Candidate) -> tuple[float, ...]:
+        shortfall = sum(missed(one, full, required).values())
+        if ABOVE in required:
+            return shortfall, one.bytes, -one.likelihood
+        return shortfall, -one.accuracy, -one.likelihood, one.bytes
+
+    def facts(one: Candidate) -> str:
+        share = f"{100 * one.accuracy / full.accuracy:.0f}%" if full.accuracy else "(none right)"
+        accuracy = f"{share} of full fine-tuning's {measure(one)}"
+        size, speed = f"{one.bytes / MB:.0f} MB", f"{one.tokens_per_second:.0f} tokens/s"
+        return f"{one.recipe} ({accuracy}, {size}, {speed})"
+
+    one = min(candidates, key=rank)
+    lacking = missed(one, full, required)
     words = [WORDS[key].format(value) for key, value in required.items()]
     wish = ", ".join(words if ABOVE in required else ["most accurate", *words])
-    facts = f"{_facts(one, full)} by {one.documents} held-back documents"
-    result = f"chosen: {facts}"
+    result = f"chosen: {facts(one)} by {one.documents} held-back documents"
     if lacking:
         names = {ABOVE: measure(one), SIZE: "size", SPEED: "speed"}
         short = ", ".join(f"{names[key]} by {share:.0%}" for key, share in lacking.items())
-        result = f"no checkpoint meets it, nearest: {facts}; it misses {short}"
+        nearest = result.removeprefix("chosen: ")
+        result = f"no checkpoint meets it, nearest: {nearest}; it misses {short}"
     if near := nearest_trimmed(candidates, one, required):
-        result += f"; nearest trimmed: {_facts(near, full)}"
+        result += f"; nearest trimmed: {facts(near)}"
     return {"recipe": one.recipe, "missed": lacking, "summary": f"required: {wish}; {result}"}
 
 
-def _facts(one: Candidate, full: Candidate) -> str:
-    """A candidate's recipe, accuracy against full fine-tuning's, size and speed."""
-    share = f"{100 * one.accuracy / full.accuracy:.0f}%" if full.accuracy else "(none right)"
-    accuracy = f"{share} of full fine-tuning's {measure(one)}"
-    size, speed = f"{one.bytes / MB:.0f} MB", f"{one.tokens_per_second:.0f} tokens/s"
-    return f"{one.recipe} ({accuracy}, {size}, {speed})"
+def card_lines(files: Sequence[str], timings: Sequence[str], recipe: str) -> list[str]:
+    """Lines of an export's model card, by records of answers, evaluations and speed of the
+    pretrained, the fully fine-tuned and the chosen model."""
+    answers = [Answers.read(file) for file in files if Path(file).name == "answers.json"]
+    tests = [Evaluation.read(file) for file in files if Path(file).name != "answers.json"]
+    result = []
+    for own in (one for one in tests if one.recipe == recipe):
+        same = [one for one in tests if one.task == own.task]
+        name, values = "Accuracy", {one.recipe: one.acc for one in same}
+        if own.answers:  # free answers hardly ever match exactly
+            name = "F1 of words"
+            values = {one.recipe: one.answers["token_f1"] for one in same if one.answers}
+        shown = _beside(values, recipe, "%")
+        result.append(f"{name} on {own.n} test documents of {own.task}: {shown}")
+    if records := [Throughput.read(file) for file in timings]:
+        speeds = _beside(tokens_per_second(records), recipe, " tokens/s")
+        result.append(f"Speed: {speeds}, one text at a time in PyTorch on {records[0].hardware}")
+    other = {one.recipe: one.perplexity for one in answers}
+    return [*result, f"Perplexity on neutral English text: {_beside(other, recipe)}"]
+
+
+def _beside(values: Mapping[str, float], recipe: str, unit: str = "") -> str:
+    """A recipe's value, and in brackets those of the full models."""
+    names = {one: name for one, name in NAMES.items() if one in values and one != recipe}
+    others = [f"{name} {values[one]:.1f}{unit}" for one, name in names.items()]
+    return f"{values[recipe]:.1f}{unit}" + (f" ({', '.join(others)})" if others else "")

@@ -1,26 +1,24 @@
 """Inspect a file of documents before a run: which kind of rows, which fields, what is wrong."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from more_itertools import collapse
 
 from trimllm.base.errors import UserError
-from trimllm.data.construct import PROMPT, WITH_CONTEXT, Pool, read_set
+from trimllm.data.construct import PROMPT, WITH_CONTEXT, Pool, kind_of, read_set
 from trimllm.data.rows import MAX_FAILED, RowError, parse_row
 from trimllm.data.sources import SUFFIXES, read_source
-from trimllm_paper.own.model import HUB_ID, hub_errors
+from trimllm_paper.fetch import hub_errors
+from trimllm_paper.own.model import HUB_ID
 
-MOST_LABELS, OFFERED = 20, 8
-"""Labels that are all offered as choices; of more, so many are drawn."""
-LONGEST_TEXT = 4000
-"""Characters of a labelled text that are read."""
+MOST_LABELS, OFFERED = 20, 8  # labels that are all offered as choices; of more, 8 are drawn
+LONGEST_TEXT = 4000  # characters of a labelled text that are read
 QUESTION = ("question", "query", "prompt", "q", "goal", "stem", "problem", "instruction", "input")
 TEXT = ("text", "sentence", "content", "review", "document", "message", "body", "tweet", "title")
 CHOICES = ("choices", "options", "candidates", "endings", "alternatives", "c")
@@ -34,56 +32,42 @@ LABEL = ("label", "class", "category", "intent", "topic", "sentiment", "tag", "t
 CONTEXT = ("context", "passage", "support", "background", "article", "evidence")
 OPTION = re.compile(r"(option|choice|opt|ending|sol|op|answer)?[_ ]?([a-j]|[0-9])", re.I)
 WRONG = re.compile(r"(distractor|incorrect|wrong)[_ a-z]*[0-9]*", re.I)
-KINDS = {
-    "own": "questions with choices",
-    "label": "labelled texts",
-    "free": "questions with free answers",
-}
+KINDS = {"own": "questions with choices", "label": "labelled texts"}
+KINDS |= {"free": "questions with free answers"}
 Spec = dict[str, Any]
 """A set of a domain's YAML, without `from`."""
 
 
-@dataclass(frozen=True)
-class DataFile:
-    """A file, or a data set of the hub.
+class DataFile(NamedTuple):
+    """A file, or a data set of the hub."""
 
-    Attributes:
-        source: what `from` names in a domain's YAML.
-        spec: the set of a domain's YAML that reads it.
-        pool: its documents, without duplicates.
-        answers: number of rows by label, or by the right answer's place among the choices.
-    """
-
-    source: Mapping[str, str]
-    spec: Spec
-    pool: Pool
-    answers: Counter[str]
-
-    @property
-    def kind(self) -> str:
-        """A key of `KINDS`."""
-        return str(self.spec.get("construct", {}).get("kind", "own"))
-
-    @property
-    def fields(self) -> str:
-        """Fields that are read, in words."""
-        values = self.spec.get("fields", {"messages": "messages"}).values()
-        names = [value if isinstance(value, list) else [value] for value in values]
-        return ", ".join(str(name) for group in names for name in group)
+    source: Mapping[str, str]  # what `from` names in a domain's YAML
+    spec: Spec  # the set of a domain's YAML that reads it
+    pool: Pool  # its documents, without duplicates
+    answers: Counter[str]  # rows by label, or by the right answer's place among the choices
+    kind: str  # a key of `KINDS`
+    fields: str  # that are read, in words
 
 
 def look(path: Path) -> DataFile:
-    """Read a file and guess what its rows are.
-
-    Args:
-        path: a file, or OWNER/NAME or OWNER/NAME:SPLIT of a data set of the hub.
+    """Read a file, or a data set of the hub (OWNER/NAME or OWNER/NAME:SPLIT), and guess what its
+    rows are.
 
     Raises `UserError`: it cannot be read, holds no known kind of rows, more than 5% of its rows do
     not parse, or every row has the same answer.
     """
     source = source_of(path)
-    rows = [row for _, row in read_source(source).rows]
-    spec = spec_of_rows(path, rows)
+    rows = [row for _, row in read_source(source)[0]]
+    if not rows:
+        raise UserError(f"{path} is empty")
+    specs = Counter(json.dumps(spec) for row in rows if (spec := spec_of(row)))
+    if not specs:
+        first = f"fields {', '.join(rows[0])}" if isinstance(rows[0], Mapping) else str(rows[0])
+        raise UserError(
+            f"{path}: its first row ({first:.80}) is neither question and answer (with choices or "
+            "without), nor text and label, nor messages"
+        )
+    spec = json.loads(specs.most_common(1)[0][0])
     parsed = []
     for row in rows:
         with contextlib.suppress(RowError):
@@ -93,7 +77,7 @@ def look(path: Path) -> DataFile:
         answer = next(iter(right))
         raise UserError(f"{path}: every row has the answer {answer[:80]!r}; nothing can be learned")
     answers = Counter(str(row.answer) for row in parsed if row.choices)
-    if spec.get("construct") == {"kind": "label"}:
+    if kind_of(spec) == "label":
         answers = right
         spec["construct"]["labels"] = {label: label for label in sorted(right)}
         if len(right) > MOST_LABELS:
@@ -101,11 +85,12 @@ def look(path: Path) -> DataFile:
         if any(len(row.question) > LONGEST_TEXT for row in parsed):
             spec["question"] = {"first_characters": LONGEST_TEXT}
     try:
-        pool = read_set(path.name, {"from": [source], **spec}, {})
+        pool = read_set(path.name, {"from": [source], **spec})
     except UserError as error:
         hint = "; answers count from 0" if " choices)" in str(error) else ""
         raise UserError(f"{path}: {error}{hint}") from None
-    return DataFile(source, spec, pool, answers)
+    fields = ", ".join(map(str, collapse(spec.get("fields", {"messages": "messages"}).values())))
+    return DataFile(source, spec, pool, answers, kind_of(spec), fields)
 
 
 def source_of(path: Path) -> dict[str, str]:
@@ -120,40 +105,25 @@ def source_of(path: Path) -> dict[str, str]:
         return {"hub": name, "revision": HfApi().dataset_info(name).sha, "split": split or "train"}
 
 
-def spec_of_rows(path: Path, rows: Sequence[Any]) -> Spec:
-    """The set that reads most of the rows. Raises `UserError` if no row is of a known kind."""
-    if not rows:
-        raise UserError(f"{path} is empty")
-    specs = (spec_of(row) for row in rows if isinstance(row, Mapping))
-    counts = Counter(json.dumps(spec) for spec in specs if spec)
-    if not counts:
-        first = f"fields {', '.join(rows[0])}" if isinstance(rows[0], Mapping) else str(rows[0])
-        raise UserError(
-            f"{path}: its first row ({first:.80}) is neither question and answer (with choices or "
-            "without), nor text and label, nor messages"
-        )
-    spec: Spec = json.loads(counts.most_common(1)[0][0])
-    return spec
-
-
-def spec_of(row: Mapping[str, Any]) -> Spec | None:
+def spec_of(row: Any) -> Spec | None:
     """The set that reads rows such as this, by the names and types of its fields."""
+    if not isinstance(row, Mapping):
+        return None
     if _named(row, ("messages",), list | tuple):
         return {"format": "messages", "construct": {"kind": "free"}}
     question, context = _named(row, QUESTION, str), _named(row, CONTEXT, str)
     if question:
         fields = {"question": question} | ({"context": context} if context else {})
-        prompt = {"prompt": WITH_CONTEXT if context else PROMPT}
         if choices := _choices(row):
-            return {"fields": fields | choices, **prompt}
+            prompt = WITH_CONTEXT if context else PROMPT
+            return {"fields": fields | choices, "prompt": prompt}
         if (reply := _named(row, REPLY, str)) and reply != question:
             fields["answer"] = reply
             return {"fields": fields, "construct": {"kind": "free"}, "chat_template": True}
     text, label = _named(row, TEXT, str), _named(row, LABEL, str | int)
     if text and label and label != text:
-        fields = {"question": text, "label": label}
-        prompt = {"prompt": "{question}\nLabel:"}
-        return {"fields": fields, "construct": {"kind": "label"}, **prompt}
+        fields, prompt = {"question": text, "label": label}, "{question}\nLabel:"
+        return {"fields": fields, "construct": {"kind": "label"}, "prompt": prompt}
     return None
 
 

@@ -1,33 +1,25 @@
 """Sizes of a run on one's own data: splits by the number of documents, and a training budget that
 fits the time and this machine, by the pipeline's own plan."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from trimllm.base.errors import UserError
 from trimllm.base.machine import memory_bytes, usable_cores
 from trimllm_paper import plan
 from trimllm_paper.plan import Job
 
-FEWEST = 100
-"""Documents that can be split into training, calibration, held-back and test ones."""
+FEWEST = 100  # documents that can be split into training, calibration, held-back and test ones
+# Shares of the documents that are tests (at most 400), and of the rest that are held back (at most
+# 200) and a calibration pool (192); documents of a scan.
 TESTED, HELD_BACK, POOL, SCANNED = 0.15, 0.15, 0.25, 32
-"""Shares of the documents that are tests (at most 400), and of the rest that are held back (at most
-200) and a calibration pool (192); documents of a scan."""
-KEPT = (95, 90, 80, 70, 60, 50)
-"""Percent of the sublayers of the checkpoints that one is chosen among."""
-EPOCHS = 10
-"""Epochs of a chain, about; the first drops nothing."""
-MOST, LEAST = 4096, 64
-"""Documents a pass of fine-tuning; a pass between drops takes half of them."""
+KEPT = (95, 90, 80, 70, 60, 50)  # percent of the sublayers of the checkpoints to choose among
+EPOCHS = 10  # of a chain, about; the first drops nothing
+MOST, LEAST = 4096, 64  # documents a pass of fine-tuning; a pass between drops takes half of them
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(NamedTuple):
     """Documents of every split, and sublayers dropped."""
 
     tests: int
@@ -52,15 +44,19 @@ def sizes(documents: int, blocks: int) -> Sizes:
     return Sizes(tests, held_back, pool, min(SCANNED, pool), step, kept, threads)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Documents a pass, jobs, minutes, MiB of memory, GB on disk."""
+class Plan(NamedTuple):
+    """A budget, and what a run by it takes."""
 
-    documents: int
+    documents: int  # a pass of fine-tuning
     jobs: int
     minutes: float
-    mib: int
-    gigabytes: float
+    mib: int  # of memory
+    gigabytes: float  # on disk
+
+
+def between(documents: int) -> int:
+    """Documents of a pass between drops."""
+    return max(16, documents // 2)
 
 
 def fitted(jobs: Sequence[Job], config: Any, documents: int, minutes: float) -> Plan:
@@ -69,6 +65,8 @@ def fitted(jobs: Sequence[Job], config: Any, documents: int, minutes: float) -> 
     Args:
         jobs: that would run; they are the same for every budget.
         documents: to train on.
+
+    Raises `UserError` for a job that does not fit this machine.
     """
     documents = min(MOST, documents)
     while (plan := planned(jobs, config, documents)).minutes > minutes and documents > LEAST:
@@ -76,19 +74,13 @@ def fitted(jobs: Sequence[Job], config: Any, documents: int, minutes: float) -> 
     return plan
 
 
-def between(documents: int) -> int:
-    """Documents of a pass between drops."""
-    return max(16, documents // 2)
-
-
 def planned(jobs: Sequence[Job], config: Any, documents: int) -> Plan:
-    """The plan of a budget. Raises `UserError` for a job that does not fit this machine."""
+    """The plan of a budget."""
     changed = {
         "finetune": config.finetune.model_copy(update={"documents": documents}),
         "trim": config.trim.model_copy(update={"documents": between(documents)}),
     }
     budget = config.model_copy(update=changed)
-    budget._domains = config._domains
     run = plan.Plan(jobs, budget)
     for problem in run.problems(here=True):
         raise UserError(problem)

@@ -1,10 +1,5 @@
-"""The report of a run on one's own data: an HTML page that opens offline.
-
-The first screen holds what a decision needs: requirements, chosen model, whether its tests confirm
-it, size, speed, how to serve it. Below: all models, answers side by side, general perplexity.
-"""
-
-from __future__ import annotations
+"""The report of a run on one's own data, an HTML page that opens offline: on the first screen what
+a decision needs, below all models, answers side by side, general perplexity."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -28,8 +23,6 @@ from trimllm_paper.records import Answers, Candidate, Choice, DataReport, Export
 
 PAGE = Path(__file__).with_name("report.html.jinja")
 NAMES = {PRETRAINED: "before fine-tuning", FULL_FT: "full fine-tuning"}
-FEW = 100
-"""Held-back documents below which the choice is little more than a guess."""
 Inputs = Mapping[str, Sequence[str]]
 
 
@@ -45,14 +38,8 @@ class Row(NamedTuple):
 
 
 def write(path: str | Path, inputs: Inputs, context: Mapping[str, Any]) -> None:
-    """Write the page.
-
-    Args:
-        inputs: files by kind: `choice`, `evaluations`, `data`, `answers` of the pretrained, the
-            full and the chosen model (and of the nearest trimmed one, where the full one is
-            chosen), `export`.
-        context: labels of `model` and `data`; `tasks`.
-    """
+    """Write the page, by files of each kind (`Targets.own_report` and `own_chosen`) and
+    `Targets.own_context`."""
     page = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     ).from_string(PAGE.read_text(encoding="utf-8"))
@@ -63,60 +50,39 @@ def content(inputs: Inputs, context: Mapping[str, Any]) -> dict[str, Any]:
     """Variables of the page's template. Raises `UserError` for a damaged record."""
     choice = Choice.read(inputs["choice"][0])
     answers = {one.recipe: one for one in map(Answers.read, inputs["answers"])}
-    export, data = Export.read(inputs["export"][0]), DataReport.read(inputs["data"][0])
-    table = table_rows(choice, inputs["evaluations"], context["tasks"], answers, export)
-    by_recipe = {one.recipe: one for one in table}
-    full, chosen = by_recipe[FULL_FT], by_recipe[choice.recipe]
-    near = nearest_trimmed(choice.candidates, choice.chosen, choice.required)
+    export, one, table = Export.read(inputs["export"][0]), choice.chosen, {}
+    frame, known = Frame.of(inputs["evaluations"]), {c.recipe: c for c in choice.candidates}
+    for recipe in (PRETRAINED, *known):
+        tested = derive.accuracy(frame, choice.model, choice.domain, recipe, context["tasks"])
+        if tested is None:
+            raise UserError(f"{recipe} was not evaluated on every test of {choice.domain}")
+        candidate = known.get(recipe, known[FULL_FT])
+        size = export.bytes["file"] if recipe == choice.recipe else candidate.bytes
+        name = NAMES.get(recipe) or f"trimmed, {Recipe.parse(recipe).dropped} sublayers dropped"
+        other = answers[recipe].perplexity if recipe in answers else None
+        table[recipe] = Row(recipe, name, candidate, size / MB, tested, other)
+    full, chosen = table[FULL_FT], table[choice.recipe]
+    near = nearest_trimmed(choice.candidates, one, choice.required)
     beside = answers[near.recipe if near else choice.recipe]
+    interval = None if one.free else wilson(one.accuracy * one.documents / 100, one.documents)
     return {
         **context,
         "choice": choice,
         "full": full,
         "chosen": chosen,
         "confirmed": confirmation(choice, chosen.tested, full.tested),
-        "held_back_interval": held_back_interval(choice),
-        "few": choice.chosen.documents < FEW,
-        "not_learned": not_learned(full.tested, by_recipe[PRETRAINED].tested),
-        "table": table,
+        "held_back_interval": interval,  # of the accuracy that it was chosen by
+        "not_learned": not_learned(full.tested, table[PRETRAINED].tested),
+        "table": [*table.values()],
         "chart": chart(choice, table),
         "beside": "nearest trimmed model" if near else "chosen model",
         "documents": list(zip(answers[FULL_FT].documents, beside.documents, strict=True)),
-        "free": choice.chosen.free,
-        "measure": "F1" if choice.chosen.free else "accuracy",
-        "held_back": measure(choice.chosen),
+        "measure": "F1" if one.free else "accuracy",
+        "held_back": measure(one),
         "neutral_tokens": beside.tokens,
-        "splits": {name: one.documents for name, one in data.splits.items()},
+        "splits": DataReport.read(inputs["data"][0]).splits,
         "serve": serving(Path(inputs["export"][0])),
-        "format": export.format,
     }
-
-
-def name_of(recipe: str) -> str:
-    """What the report calls a checkpoint."""
-    return NAMES.get(recipe) or f"trimmed, {Recipe.parse(recipe).dropped} sublayers dropped"
-
-
-def table_rows(
-    choice: Choice,
-    evaluations: Sequence[str],
-    tasks: Sequence[str],
-    answers: Mapping[str, Answers],
-    export: Export,
-) -> list[Row]:
-    """A row for every checkpoint, the pretrained one first."""
-    frame = Frame.of(evaluations)
-    known = {one.recipe: one for one in choice.candidates}
-    table = []
-    for recipe in (PRETRAINED, *known):
-        tested = derive.accuracy(frame, choice.model, choice.domain, recipe, tasks)
-        if tested is None:
-            raise UserError(f"{recipe} was not evaluated on every test of {choice.domain}")
-        one = known.get(recipe, known[FULL_FT])
-        size = export.bytes["file"] if recipe == choice.recipe else one.bytes
-        other = answers[recipe].perplexity if recipe in answers else None
-        table.append(Row(recipe, name_of(recipe), one, size / MB, tested, other))
-    return table
 
 
 def confirmation(choice: Choice, chosen: Accuracy, full: Accuracy) -> tuple[str, str]:
@@ -133,29 +99,23 @@ def confirmation(choice: Choice, chosen: Accuracy, full: Accuracy) -> tuple[str,
     return answer, f"{comparison}; {over_bar}"
 
 
-def held_back_interval(choice: Choice) -> tuple[float, float] | None:
-    """95% interval of the chosen model's accuracy on held-back documents; None of free answers."""
-    one = choice.chosen
-    return None if one.free else wilson(one.accuracy * one.documents / 100, one.documents)
-
-
 def not_learned(full: Accuracy, plain: Accuracy) -> str:
     """If full fine-tuning is no better than the pretrained model: both values; else ""."""
     if full.free:
         now, before = (one.free["perplexity"] or 0.0 for one in (full, plain))
-        comparison = f"perplexity of the right answers {now:.1f}, before {before:.1f}"
-        return "" if now < before else comparison
-    comparison = f"accuracy {full.percent:.1f}%, before {plain.percent:.1f}%"
-    return "" if full.percent > plain.percent else comparison
+        better, values = now < before, f"{now:.1f}, before {before:.1f}"
+        return "" if better else f"perplexity of the right answers {values}"
+    better = full.percent > plain.percent
+    return "" if better else f"accuracy {full.percent:.1f}%, before {plain.percent:.1f}%"
 
 
-def chart(choice: Choice, table: Sequence[Row]) -> str:
+def chart(choice: Choice, table: Mapping[str, Row]) -> str:
     """Accuracy on tests against size, as SVG."""
     limit = {"color": "#D55E00", "linestyle": "--", "linewidth": 1}
     with rc_context(style.SETTINGS):
         drawn = Figure(figsize=(4.6, 3.0), layout="constrained")
         ax = drawn.subplots()
-        for one in table:
+        for one in table.values():
             color = "#0072B2" if one.recipe == choice.recipe else "#333333"
             bars = style.errors([one.tested.percent], [one.tested.ci95])
             place = one.megabytes, one.tested.percent
@@ -165,8 +125,7 @@ def chart(choice: Choice, table: Sequence[Row]) -> str:
         if SIZE in choice.required:
             ax.axvline(choice.required[SIZE], **limit)
         if ABOVE in choice.required and not choice.chosen.free:  # free answers: another metric
-            full = next(one for one in table if one.recipe == FULL_FT)
-            ax.axhline(choice.required[ABOVE] / 100 * full.tested.percent, **limit)
+            ax.axhline(choice.required[ABOVE] / 100 * table[FULL_FT].tested.percent, **limit)
         metric = "F1 of words" if choice.chosen.free else "accuracy"
         ax.set(xlabel="size (MB)", ylabel=f"{metric} on test documents (%)")
         out = io.StringIO()
@@ -179,9 +138,7 @@ def serving(record: Path) -> dict[str, str]:
     """Purpose -> command that serves the export with this record."""
     folder = record.parent
     if gguf := next(folder.glob("*.gguf"), None):
-        return {
-            "Serve it with this project": f"trimllm serve {place_of(record).results}",
-            "With llama.cpp": f"llama-server -m {gguf}",
-        }
+        ours = f"trimllm serve {place_of(record).results}"
+        return {"Serve it with this project": ours, "With llama.cpp": f"llama-server -m {gguf}"}
     own_code = any(folder.glob("modeling_*.py"))
     return {"With vLLM": f"vllm serve {folder}{' --trust-remote-code' if own_code else ''}"}

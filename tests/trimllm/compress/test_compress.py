@@ -15,7 +15,7 @@ import trimllm
 from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.compress import engines, proof, run
+from trimllm.compress import engines, run
 from trimllm.compress.engines import Compressed, CompressJob
 from trimllm.compress.methods import METHODS, CompressSettings, default_engine, require
 from trimllm.compress.run import compress
@@ -70,8 +70,8 @@ def dense(tmp_path_factory):
     return cache(lambda family: learnt(family, folder / family))
 
 
-def loss_here(path: Path, rows: Any, *_: object) -> float:
-    return proof.mean_loss(trimllm.load(path)[0], rows)
+def loss_here(script: str, job: dict[str, Any], **_: object) -> float:
+    return run.mean_loss(trimllm.load(job["checkpoint"])[0], job["rows"])
 
 
 CASES: list[Any] = [(method, "llama", default_engine(method)) for method in METHODS]
@@ -98,7 +98,7 @@ def test_a_checkpoint_is_small_and_computes_what_its_yardstick_does(
     except UserError as error:
         pytest.skip(str(error))
     if method != "gptq_int4":  # a process of its own takes seconds
-        monkeypatch.setattr(run, "fresh_loss", loss_here)
+        monkeypatch.setattr(run, "run_worker", loss_here)
     source, out = dense(family), tmp_path / "out"
     record = compress(method, source, TEXTS, HELD_BACK, out, engine=engine, settings=SETTINGS)
     files.verify_manifest(out)
@@ -108,9 +108,8 @@ def test_a_checkpoint_is_small_and_computes_what_its_yardstick_does(
     assert loss["dense"] < 0.5 < 3 < torch.tensor(97.0).log()  # chance: 4.6
     model, tokenizer = trimllm.load(out)
     assert units(model) == units(trimllm.load(source)[0])
-    assert loss_here(out, proof.scored_rows(tokenizer, HELD_BACK, 100)) == pytest.approx(
-        loss["compressed"], abs=0.02
-    )
+    rows = run.scored_rows(tokenizer, HELD_BACK, 100)
+    assert run.mean_loss(model, rows) == pytest.approx(loss["compressed"], abs=0.02)
     assert loss["compressed"] <= loss["yardstick"] + METHODS[method].margin
     assert record["bytes"]["embeddings"] == record["bytes_dense"]["embeddings"]
     smaller = 1.001 if method == "sparsegpt_2_4" else 0.8
@@ -146,14 +145,14 @@ def test_a_broken_checkpoint_is_refused_and_removed(dense, tmp_path, monkeypatch
         result.tensors["model.norm.weight"] = -result.tensors["model.norm.weight"]
         return result
 
-    monkeypatch.setattr(run, "fresh_loss", loss_here)
+    monkeypatch.setattr(run, "run_worker", loss_here)
     monkeypatch.setitem(run.COMPRESSORS, "llm_int8", corrupted)
     with pytest.raises(UserError, match="llm_int8: loss .* is worse than round to nearest"):
         compress("llm_int8", dense("llama"), TEXTS, HELD_BACK, tmp_path / "out", settings=SETTINGS)
     assert list(tmp_path.iterdir()) == []
     for loss in (2.2, float("nan"), float("inf")):
         with pytest.raises(UserError, match="broken"):
-            proof.judge(loss, 2.0, 0.1, "awq_int4", "rounding")
+            run.judge(loss, 2.0, 0.1, "awq_int4", "rounding")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +177,7 @@ def test_the_loss_is_that_of_the_answers():
     """Long prompts lose their beginning; of a text all tokens but the first are scored."""
     tokenizer = word_tokenizer()
     pairs = [("w1 w2 w3", " w4"), ("w5 w6", " w7 w8"), ("w9 w10 w11 w12", " w13")]
-    rows = proof.scored_rows(tokenizer, [*pairs, "w1 w2"], 4)
+    rows = run.scored_rows(tokenizer, [*pairs, "w1 w2"], 4)
     assert [(len(ids), first) for ids, first in rows] == [(4, 3), (4, 2), (4, 3), (2, 1)]
     assert rows[2][0] == tokenizer("w10 w11 w12 w13").input_ids
     model, losses = tiny("opt", dropped=[Unit(0, "mlp"), Unit(1, "attention")]), []
@@ -186,4 +185,4 @@ def test_the_loss_is_that_of_the_answers():
         scores = model(torch.tensor([ids])).logits[0].log_softmax(-1)
         losses += [-float(scores[at - 1, ids[at]]) for at in range(first, len(ids))]
     assert len(losses) == 5
-    assert proof.mean_loss(model, rows) == pytest.approx(sum(losses) / 5, rel=1e-5)
+    assert run.mean_loss(model, rows) == pytest.approx(sum(losses) / 5, rel=1e-5)

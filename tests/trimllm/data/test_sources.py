@@ -20,7 +20,7 @@ LATIN = '{"q":\n1}\n{"q": "caf\xe9"}\n'.encode("latin-1")
 
 def read(folder, name, content):
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    return read_source({"file": str(folder / name)}).rows
+    return read_source({"file": str(folder / name)})[0]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "parquet"])
@@ -31,7 +31,7 @@ def test_local_files(tmp_path, kind, monkeypatch):
     else:
         path.write_text(lines(ROWS) if kind == "jsonl" else json.dumps({"data": ROWS}))
     monkeypatch.setenv("SOME_FOLDER", str(tmp_path))
-    rows = read_source({"file": f"${{SOME_FOLDER}}/rows.{kind}", "lines": [3, 0]}).rows
+    rows, _ = read_source({"file": f"${{SOME_FOLDER}}/rows.{kind}", "lines": [3, 0]})
     mark = ":" if kind == "jsonl" else ", row "
     assert rows == [(f"{path.name}{mark}4", ROWS[3]), (f"{path.name}{mark}1", ROWS[0])]
     with pytest.raises(UserError, match=rf"there is no line 9 in rows\.{kind}, which has 4"):
@@ -108,7 +108,7 @@ def test_a_task_gives_the_prompts_of_the_evaluation(tmp_path, monkeypatch):
     }
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(task))
     source = {"task": "tiny_task", "include_path": str(tmp_path)}
-    documents = [row.document for _, row in read_source(source).rows]
+    documents = [row.document for _, row in read_source(source)[0]]
     assert documents[0] == Document("Answer.\n\nQ: q 0?\nA:", (" yes 0", " no 0"), 0)
     known = task_manager(include_path=str(tmp_path)).load(["tiny_task"])["tasks"]["tiny_task"]
     known.build_all_requests(limit=None, rank=0, world_size=1)

@@ -32,7 +32,7 @@ def verified(
     """Proof of a model's file. Raises `UserError` where there is none."""
     path = saved(model, folder / "checkpoint", tokenizer)
     tokenizer, file = load_tokenizer(path), folder / "model.gguf"
-    gguf_file.write(model, tokenizer, path, file, kind, "tiny")
+    gguf_file.write(model, tokenizer, path, file, kind, name="tiny")
     longest = min(100, gguf_file.context_of(model.config))
     question = proof.make_question(tokenizer, proof.TEXTS[:3], longest)
     engine = proof.ask("llama_cpp", file, question)
@@ -112,7 +112,7 @@ def test_the_header_of_a_file(tmp_path):
     """A window is the context; licence, chat template and special tokens are there."""
     model, path = tiny_model("mistral", sliding_window=64), tmp_path / "model.gguf"
     source = saved(model, tmp_path / "checkpoint")
-    gguf_file.write(model, byte_tokenizer(), source, path, "f16", "tiny", "mit")
+    gguf_file.write(model, byte_tokenizer(), source, path, "f16", name="tiny", license="mit")
     contents = {key: field.contents() for key, field in gguf.GGUFReader(path).fields.items()}
     assert contents["deci.context_length"] == 64 and contents["general.license"] == "mit"
     assert "content" in contents["tokenizer.chat_template"]

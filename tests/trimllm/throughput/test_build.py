@@ -7,9 +7,10 @@ import torch
 from models import some_ids
 from torch.utils.flop_counter import FlopCounterMode
 
+from trimllm.base import kernels
 from trimllm.sublayers import units
-from trimllm.throughput import build as builder
-from trimllm.throughput.build import build, is_2_4, linears, pack_2_4, random_model, sizes
+from trimllm.throughput import decode_worker
+from trimllm.throughput.decode_worker import build, is_2_4, linears, pack_2_4, random_model, sizes
 from trimllm.throughput.subject import KERNELS, Subject
 
 LEFT = ((0, "attention"), (1, "mlp"), (2, "mlp"), (3, "attention"))
@@ -45,6 +46,7 @@ def test_a_random_model_has_the_sublayers_and_the_sizes(left):
 
 @pytest.mark.parametrize("compressor", KERNELS)
 def test_compressed_models_run_and_weigh_less(compressor):
+    kernels.prepare()
     pytest.importorskip(KERNELS[compressor])
     full = sizes(random_model(replace(TINY, units=LEFT)), 48)
     model = build(replace(TINY, units=LEFT, compressor=compressor))
@@ -71,6 +73,6 @@ def test_weights_that_are_2_4_are_packed_as_they_are(monkeypatch):
     before = dense.weight, sparse.weight.clone()
     assert is_2_4(sparse.weight) and not is_2_4(dense.weight) and not is_2_4(torch.zeros(4, 6))
     # The packing itself needs a GPU.
-    monkeypatch.setattr(builder, "to_sparse_semi_structured", lambda weight: -weight.detach())
+    monkeypatch.setattr(decode_worker, "to_sparse_semi_structured", lambda weight: -weight.detach())
     pack_2_4(model)
     assert dense.weight is before[0] and torch.equal(sparse.weight, -before[1])

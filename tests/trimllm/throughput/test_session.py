@@ -52,8 +52,7 @@ def timed(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "start", start)
-        patch.setattr(session, "copy_rate", lambda device: next(copies))
-        patch.setattr(session, "matrix_rate", lambda *ignored: 1000.0)
+        patch.setattr(session, "machine_rates", lambda *ignored: (next(copies), 1000.0))
         facts = {name: FACTS[name] | {"kv_bytes_per_token": 2} for name in ROUNDS}
         subjects = [Subject(checkpoint=name, facts=facts[name]) for name in ROUNDS]
         content = measure(subjects, Protocol(16, 4, 3, batches))
@@ -117,7 +116,7 @@ def test_full_and_trimmed_in_an_engine(tmp_path, format):
         model = tiny_model("llama", gone)
         saved(model, path)
         if in_llama:
-            gguf_file.write(model, byte_tokenizer(), path, file, "q8_0", "tiny")
+            gguf_file.write(model, byte_tokenizer(), path, file, "q8_0", name="tiny")
         place = {"checkpoint": str(path), "export": str(file), "format": format}
         subjects.append(Subject(**place, dtype="float32", facts={"recipe": name}))
     prompts = prompts_of(byte_tokenizer(), TEXTS, 2, 12)

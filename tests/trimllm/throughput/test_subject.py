@@ -4,17 +4,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from trimllm.base.errors import UserError
-from trimllm.throughput.build import random_config
 from trimllm.throughput.subject import SHAPES, kept_units, parameters, spread
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_parameters_are_those_of_the_model(name):
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(random_config(name))
+        model = AutoModelForCausalLM.from_config(LlamaConfig(**SHAPES[name]))
     assert parameters(name) == sum(p.numel() for p in model.parameters())
 
 

@@ -4,10 +4,10 @@ import os
 import sys
 from pathlib import Path
 
-from trimllm.train.jobs import join_job
+from trimllm.train.__main__ import join
 
 rank, size, port, *jobs = sys.argv[1:]
 os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
 for number, job in enumerate(jobs):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(int(port) + number)}
-    join_job(Path(job))
+    join(Path(job))

@@ -1,6 +1,5 @@
 """Jobs with adapters: merged, and stored as any other checkpoint. See test_oracle.py, too."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch import nn
 from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.score import score
-from trimllm.train import make_checkpoint
+from trimllm.train import loop, make_checkpoint
 from trimllm.train.model import adapt, adapters
 
 LORA = {"rank": 4, "alpha": 12}
@@ -86,14 +85,13 @@ def test_a_job_leaves_an_ordinary_checkpoint(base):
 def test_frozen_matrices_lie_in_16_bits_while_others_train(base, monkeypatch):
     """Between the passes of a chain's blocks, and of adapters: what is stored is the same."""
     seen: list[dict[str, torch.dtype]] = []
-    module = sys.modules["trimllm.train.fine_tune"]  # the package's name is the function's
-    scored = module.held_back_score
+    scored = loop.held_back_score
 
     def looked(model: nn.Module, *rest: Any) -> Any:
         seen.append({name: p.dtype for name, p in model.named_parameters()})
         return scored(model, *rest)
 
-    monkeypatch.setattr(module, "held_back_score", looked)
+    monkeypatch.setattr(loop, "held_back_score", looked)
     made(base, "lora")
     blocks = {"epochs": 2, "patience": 2, "trainable": [1]}
     one, other = (made(base, place, blocks, weights_on=place) for place in ("device", "disk"))

@@ -160,7 +160,7 @@ def test_a_killed_job_in_processes_goes_on_and_gives_the_same_bytes(root, tmp_pa
     assert (target / "model.safetensors").read_bytes() == uncut
 
 
-CHAIN = {"criterion": "both", "ratio": 0.5, "step": 3, "start": 1, "until": 8, "scans": {}}
+CHAIN = {"criterion": "both", "ratio": 0.5, "step": 3, "start": 1, "until": 8}
 
 
 def epoch(root: Path, target: Path, chain: dict[str, Any] = CHAIN, **changed: Any) -> Any:

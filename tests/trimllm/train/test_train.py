@@ -63,7 +63,7 @@ def test_a_row_of_one_token_has_nothing_to_learn_from_a_teachers_states():
     """The first token's state is left out; the loss is a number all the same."""
     lesson, taught = packed([Example(Row((5,), ((6,),)), 0, False)], "cpu"), torch.ones(1, 1, 32)
     plain, with_states = (
-        answer_loss(tiny("llama"), lesson, replace(SETTINGS, hidden=h), taught) for h in (0, 9.0)
+        answer_loss(tiny("llama"), *lesson, replace(SETTINGS, hidden=h), taught) for h in (0, 9.0)
     )
     assert with_states.item() == pytest.approx(plain.item())
 

@@ -7,8 +7,8 @@ from paper_results import DOMAINS, UNITS, PaperResults, judged, missing, resize,
 from result_files import write_engine
 
 from trimllm_paper import derive
+from trimllm_paper.claims.checks import speedup_consumer
 from trimllm_paper.claims.evidence import Evidence
-from trimllm_paper.claims.speed import speedup_consumer
 from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, NOT_SEEN, REPRODUCED, SEEN, UNDECIDED
 
 FULL = {"v100": 16.6, "rtx3090": 13.4, "a100": 42.3}

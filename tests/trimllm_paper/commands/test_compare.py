@@ -109,7 +109,7 @@ def test_keys_that_differ_are_named_with_both_values(
 ) -> None:
     """The kept run's configuration lies beside it, the other's is what was given."""
     (tmp_path / "top.yaml").write_text("trim: {documents: 77}")
-    kept = reference.configuration(["finetune={patience: 9}"], both[1].root)
+    kept, _ = reference.configuration(["finetune={patience: 9}"], both[1].root)
     (both[1].root / "config.yaml").write_text(yaml.safe_dump(kept))
     assert "documents" not in compare(both)[1]  # of equal hashes nothing is said
     both[1].add("full_ft", 80, provenance={"config_hash": "other" * 8})

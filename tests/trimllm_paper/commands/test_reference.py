@@ -45,7 +45,8 @@ def results(tmp_path: Path) -> Path:
 
 def test_what_is_kept(results: Path) -> None:
     kept = results / "reference"
-    config = reference.configuration(["seed=3"], kept)
+    config, domains = reference.configuration(["seed=3"], kept)
+    assert "label:" in domains["domains/sciq.yaml"]
     for _ in range(2):  # what was kept before is not collected again
         reference.collect(results, kept, config, {"domains/e.yaml": "label: one"})
     checks.verify_reference(kept)

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from trimllm_paper.__main__ import main
-from trimllm_paper.commands import seeds
+from trimllm_paper.commands import plan
 
 
 def test_every_seed_has_a_folder_and_the_last_run_names_them(
@@ -18,7 +18,7 @@ def test_every_seed_has_a_folder_and_the_last_run_names_them(
         ran.append(words)
         return subprocess.CompletedProcess([], 3 * ("table9" in words))
 
-    monkeypatch.setattr(seeds.subprocess, "run", run)
+    monkeypatch.setattr(plan.subprocess, "run", run)
     assert main(["seeds", "table6", "--seeds", "3", "4", "5", "4", "-n"]) == 0
     assert len(ran) == 3 and all("-n" in words and "table6" in words for words in ran)
     values = [dict(word.split("=", 1) for word in w[w.index("--config") + 1 :]) for w in ran]

@@ -19,7 +19,7 @@ def test_the_chat_endpoint_answers(tmp_path: Path) -> None:
     model = tiny_model("llama")
     source, file = saved(model, tmp_path / "checkpoint"), tmp_path / "export/model-F16.gguf"
     file.parent.mkdir()
-    gguf_file.write(model, byte_tokenizer(), source, file, "f16", "tiny")
+    gguf_file.write(model, byte_tokenizer(), source, file, "f16", name="tiny")
     command = [sys.executable, "-m", "trimllm_paper", "serve", str(file.parent), "--port", "0"]
     command += ["--context", "128", "--threads", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(1)) as server:

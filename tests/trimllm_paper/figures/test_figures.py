@@ -1,6 +1,5 @@
 """Figures: their numbers, and pictures of whatever is there."""
 
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,8 @@ from result_files import (
 from trimllm_paper import derive
 from trimllm_paper.config import load, read_yaml
 from trimllm_paper.context import Context
-from trimllm_paper.figures import FIGURES, figure3, figure4, readme
-from trimllm_paper.figures.figure2 import Point, pareto, points_of
+from trimllm_paper.figures import FIGURES, drawings
+from trimllm_paper.figures.drawings import Point, pareto, points_of
 from trimllm_paper.frames import Frame
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.targets import Targets
@@ -58,7 +57,7 @@ def test_figures_of_all_and_of_nothing(
     monkeypatch.setattr(
         Figure, "savefig", lambda one, *a, **b: (drawn.append(one), saved(one, *a, **b))
     )
-    draw = import_module(f"trimllm_paper.figures.{name}").draw
+    draw = getattr(drawings, name)
     draw(Frame.of() if empty else frame, CONTEXT, tmp_path / "made" / name)
     assert (tmp_path / f"made/{name}.pdf").read_bytes().startswith(b"%PDF")
     assert (tmp_path / f"made/{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -79,7 +78,7 @@ def test_readmes_plot_is_that_of_its_kept_run(
     model = "smollm2-135m"
     shown = Context.model_validate(Context.of(config, model).model_dump(mode="json"))
     files = Targets(Jobs(config), "", kept=True).figure("readme", model)
-    readme.draw(Frame.of(**files), shown, tmp_path / "readme_sciq")
+    drawings.readme(Frame.of(**files), shown, tmp_path / "readme_sciq")
     for name in ("readme_sciq.png", "readme_sciq.pdf"):
         assert (tmp_path / name).read_bytes() == Path("paper_figures", name).read_bytes()
 
@@ -111,12 +110,12 @@ def test_points_by_memory_and_by_latency(frame: Frame) -> None:
 def test_drops_by_depth_are_shares_of_each_part(tmp_path: Path) -> None:
     """Of four blocks in six parts: the MLPs of the first two went, the attentions of the others."""
     chains = derive.chains(Frame.of(epochs=write_chain(tmp_path, plain_chain())))
-    assert figure3.by_depth(chains, "mlp") == [100, 100, 0, 0, 0, 0]
-    assert figure3.by_depth(chains, "attention") == [0, 0, 0, 100, 100, 0]
+    assert drawings.by_depth(chains, "mlp") == [100, 100, 0, 0, 0, 0]
+    assert drawings.by_depth(chains, "attention") == [0, 0, 0, 100, 100, 0]
 
 
 def test_costs_are_epochs_times_their_share_of_full_ft(frame: Frame) -> None:
     """Epochs of 2 s and scans of 1 s, beside passes of 4 s over as many tokens."""
-    costs = figure4.measured(frame, CONTEXT)
+    costs = drawings.costs_of(frame, CONTEXT)
     assert costs["paper", "training"] == {0: [0.5], 25: [1.0], 50: [1.5]}
     assert costs["ours", "with scans"][50] == [pytest.approx(2.25)]

@@ -50,7 +50,7 @@ def changed(project: Path, file: str, before: dict[str, str], *edits: tuple[str,
     return {stage for stage in STAGES if after[stage] != before[stage]}
 
 
-LINE = ("import annotations", "import annotations\nUSED = 1")
+LINE = ("\nfrom trimllm", "\nUSED = 1\nfrom trimllm")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_line_reruns_its_stages(
 def test_docstrings_comments_and_layout_rerun_nothing(
     project: Path, before: dict[str, str]
 ) -> None:
-    comment = ("import annotations", "import annotations  # of types")
+    comment = ("import math", "import math  # of numbers")
     file = "trimllm/select.py"
     assert not changed(project, file, before, ('"""', '"""Another. '), comment)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from result_files import TimingFiles
 
-from trimllm_paper.own.choice import choose, decide, tokens_per_second
+from trimllm_paper.own.choice import decide, tokens_per_second
 from trimllm_paper.records import Candidate, Throughput
 
 
@@ -33,7 +33,8 @@ ALL = [FULL, SMALL, TINY]
     ],
 )
 def test_what_is_chosen(required: dict[str, float], chosen: Candidate) -> None:
-    assert choose(ALL, required) == (chosen, {})
+    choice = decide(ALL, required)
+    assert (choice["recipe"], choice["missed"]) == (chosen.recipe, {})
 
 
 def test_the_summary_names_what_is_missed_and_the_nearest() -> None:

@@ -1,7 +1,5 @@
 """llama.cpp, by its server in the wheel xllamacpp. It ends a process that it cannot serve."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

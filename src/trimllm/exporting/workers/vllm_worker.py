@@ -1,8 +1,6 @@
 """vLLM by its Transformers backend, in an environment of its own (envs/README.md) without trimllm:
 one process, the modeling code that lies beside the weights."""
 
-from __future__ import annotations
-
 import json
 import time
 from pathlib import Path

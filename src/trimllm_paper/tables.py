@@ -200,8 +200,8 @@ def _specialized(
     """Tables 2 and 8: models in their own domains."""
     models, percents = _models(key, context, family), context.trim.kept_percent
     rows = [*TUNED, *_compressed(*compressors)]
-    rows += [_trimllm(context.paper_chain, k) for k in dict.fromkeys((*kept, *percents))]
-    for name, k in product(context.other_chains, percents):
+    rows += [_trimllm(context.paper_chain, k) for k in sorted({*kept, *percents}, reverse=True)]
+    for name, k in product(context.other_chains, sorted(percents, reverse=True)):
         section = f"{OURS}: recipe {name}, criterion {context.recipes[name].criterion}"
         rows.append(_trimllm([name], k, f"_{name}", section=section))
     if FULL_FT_CHOICES in {context.recipes[name].start for name in context.chains}:

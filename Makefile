@@ -97,7 +97,7 @@ lint: $(STAMP) .envs/types/.complete  ## format, style and types
 	$(BIN)/python -m pytest tests/workflow/test_plans.py -k lint
 	.envs/types/bin/python -m mypy --python-executable $(BIN)/python
 
-docs: .envs/docs/.complete  ## the API reference, build/api/index.html
+docs: .envs/docs/.complete  ## the API reference, build/site/api/index.html
 	.envs/docs/bin/python -m mkdocs build --strict --quiet
 envs: .envs/autoawq/.complete .envs/auto_gptq/.complete  ## environments of these engines (.envs)
 vllm-env: .envs/vllm/.complete  ## that of vLLM for CPUs, in which exports to it are verified

@@ -94,8 +94,8 @@ def _table(
     cells = _kept(run, table, model)
     first = cells.xs(next(iter(columns)), level="column")
     first = first[first["value"].notna()]
-    sections = first["section"].fillna("").str.partition(":")[0].replace(OURS, "our recipe")
-    labels = first["row_label"].str.cat(sections, sep=", ").str.strip(", ")
+    ours = first["section"].fillna("").str.startswith(f"{OURS}: recipe")
+    labels = first["row_label"] + ours.map({True: ", our recipe", False: ""})
     rows = [
         [label, *(_text(cells, str(row), c, digits) for c in columns)]
         for row, label in labels.items()

@@ -110,7 +110,7 @@ class Compress(Section):
         ["llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4"],
     )
     engines: Engines = key("Which implementation compresses.", Engines())
-    group_size: GroupSize = key("Weights a scale in int4: 32, 64, 128; divides the widths.", 128)
+    group_size: GroupSize = key("Weights that share a scale in int4; divides the widths.", 128)
     kept: parts.Share = key("Share of the sublayers' parameters that llm_pruner keeps.", 0.5)
     calibration_documents: int = key("Training documents to calibrate on.", 128, ge=8)
     held_back_documents: int = key("Most documents that a result is verified on.", 48, ge=4)
@@ -122,8 +122,8 @@ class Compress(Section):
 
 
 class Tables(Section):
-    models: parts.Unique[Name] | None = key("Models of Tables 3 to 6 and 9; null: all.", None)
-    domains: parts.Unique[Name] | None = key("Domains of Tables 3 and 6; null: all.", None)
+    models: parts.Unique[Name] | None = key("Models of Tables 3 to 6, 9 and A1; null: all.", None)
+    domains: parts.Unique[Name] | None = key("Domains of Tables 3, 6 and A1; null: all.", None)
     criteria: Some[parts.Criterion] = key(
         "Criteria of Tables 3 and 6.", ["calibration", "activation_norm", "both", "likelihood"]
     )
@@ -148,7 +148,7 @@ class ThroughputSection(Section):
     compressors: parts.Unique[Kernel] = key(
         "Compressors of the full model.", ["sparsegpt_2_4", "llm_int8", "gptq_int4", "awq_int4"]
     )
-    composed: parts.Unique[Kernel] = key("Of trimmed shapes.", ["sparsegpt_2_4", "awq_int4"])
+    composed: parts.Unique[Kernel] = key("Of trimmed models.", ["sparsegpt_2_4", "awq_int4"])
     group_size: GroupSize = key("Weights a scale in int4 layers of shapes.", 128)
     domain: str | None = key("Domain whose checkpoints are timed; null: the first.", None)
     tokens: int = key("Prompt and generated tokens together.", 512, ge=2, le=4096)
@@ -282,7 +282,7 @@ class Config(Section):
     finetune: Finetune = key("Fine-tuning; batch and optimizer also of chains.", Finetune())
     trim: Trim = key("Trimming.", Trim())
     compress: Compress = key("Baselines of Table 2.", Compress())
-    tables: Tables = key("Tables 3 to 6, 8 and 9.", Tables())
+    tables: Tables = key("Tables 3 to 6, 9 and A1.", Tables())
     replicates: parts.Unique[Text] = key("Results of other seeds, which tables pool.", [])
     evaluate: Evaluate = key("Evaluation by lm-eval.", Evaluate())
     throughput: ThroughputSection = key("Speed and memory: Tables 1 and 7.", ThroughputSection())

@@ -26,7 +26,6 @@ from trimllm_paper.verdict import NONE, NOT_RUN, Relation, Verdict
 
 RANDOM = "random-"  # start of a shape's name in paths
 NO_VERDICT: Verdict = (None, "")
-APART: Verdict = (None, "not timed in turn")  # memory did not hold both models
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,6 @@ class _Builder:
         accuracies = {c.key: self._measured(block, row, c) for c in self.domains}
         line = Line(block, row, timing, accuracies, printed)
         named = self.context.named if block.name else str
-        apart = "" if timing is None or timing.in_turn else f": {APART[1]}"
         for column in columns:
             cell = getattr(self, f"_{column.shows}")(line, column) if block.name else None
             content = dict(vars(cell or Cell(judged=(NOT_RUN, ""))))
@@ -177,7 +175,7 @@ class _Builder:
             yield {
                 **{"table": self.spec.key, "block": block.key, "block_label": block.label},
                 **{"published_as": block.published_as, "is_paper": block.is_paper},
-                **{"row": row.key, "row_label": named(f"{row.label}{apart}")},
+                **{"row": row.key, "row_label": named(row.label)},
                 **{"section": named(row.section), "column": column.key, **content},
                 **{"printed": printed[column.key], "verdict": result, "why": named(why)},
             }
@@ -328,8 +326,6 @@ class _Builder:
         low, high = (getattr(timing, f"{figure}_{end}", None) for end in ("low", "high"))
         if figure.startswith("compiled"):
             judged = None, (timing.content.get("compiled") or {}).get("error", "")
-        elif figure in ("decode", "speedup") and not timing.in_turn:
-            judged = APART
         elif figure == "mem" and printed is not None:
             if timing.compressor and line.block.is_paper:
                 judged = verdict.judge_size(value, printed, own=True)
@@ -352,9 +348,7 @@ class _Builder:
         if timing.base not in (FULL, FULL_FT):
             return Cell()
         ratio = derive.over(trimmed, timing)
-        if not (trimmed.in_turn and timing.in_turn):
-            judged = APART
-        elif printed is not None and line.block.is_paper:
+        if printed is not None and line.block.is_paper:
             judged = verdict.judge_speed(ratio[0], float(printed))
         elif printed is not None:
             judged = verdict.judge_ratio(ratio, float(printed))

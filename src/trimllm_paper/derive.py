@@ -178,10 +178,9 @@ def held_back_shares(frame: Frame, model: str, domain: str, name: str) -> dict[i
     full = where(frame.trainings, **place, recipe=FULL_FT, kept=True)
     if states.held_back.isna().any() or full.held_back.isna().any() or not full.held_back.sum():
         return {}
-    annealed = where(frame.trainings, **place, name=name, kept=True)
-    shares = annealed.groupby("dropped").held_back.mean()
-    shares = shares.combine_first(states.groupby("dropped").held_back.mean())
-    shares /= full.held_back.mean()
+    annealed, one = where(frame.trainings, **place, name=name, kept=True), ["results", "dropped"]
+    scores = annealed.set_index(one).held_back.combine_first(states.set_index(one).held_back)
+    shares = scores.astype(float).groupby("dropped").mean() / full.held_back.mean()
     return {dropped: float(share) for dropped, share in shares.items()}
 
 

@@ -39,7 +39,7 @@ RECIPE = "recipe base name criterion ratio step dropped compressor seed"
 SPEEDS = (
     "units_kept units_total kept_percent speedup speedup_low speedup_high decode decode_low "
     "decode_high prefill prefill_low prefill_high bytes_percent unit_bytes_percent share_decode "
-    "share_prefill in_turn content"
+    "share_prefill content"
 )
 COLUMNS = {
     "evaluations": f"results model domain tested task {RECIPE} n right accuracy scores documents "
@@ -69,10 +69,10 @@ Units: accuracies, shares and `_percent` in percent, speeds in tokens/s, losses 
 - trainings: a row a pass; `kept` whether its weights are the checkpoint's.
 - timings, engines: `_low`, `_high` the 95% interval over rounds (None: one round);
   `unit_bytes_percent` without embeddings and head; `share_decode`, `share_prefill` of the speedup
-  that sizes predict; `in_turn` whether model and full model took turns; `compiled` by
-  torch.compile; `mem` the paper's figure (sublayers kept; bytes, if compressed); `share_of_copy`,
-  `share_of_matrix` of the rates of a copy and of a large product; `parity` the mean difference from
-  transformers; `how` version, precision, device, threads and kernel; `content` the whole record.
+  that sizes predict; `compiled` by torch.compile; `mem` the paper's figure (sublayers kept; bytes,
+  if compressed); `share_of_copy`, `share_of_matrix` of the rates of a copy and of a large product;
+  `parity` the mean difference from transformers; `how` version, precision, device, threads and
+  kernel; `content` the whole record.
 """
 SAME = ("hardware", "model", "domain", "recipe", "task", "seed", "epoch", "format", "batch")
 """No two rows of a frame agree in all of these, as far as it has these columns."""
@@ -264,7 +264,6 @@ def _timing(path: Path) -> Iterator[Row]:
         "mem": row["bytes_percent" if row["compressor"] else "kept_percent"],
         "share_of_copy": 100 * row["share_of_copy"],
         "share_of_matrix": 100 * row["share_of_matrix"] if "share_of_matrix" in row else None,
-        "in_turn": "baseline" not in row or row.get("interleaved", True),
         "peak_megabytes": row["peak_memory_bytes"] / 1e6,
     }
 
@@ -275,8 +274,7 @@ def _in_engine(path: Path) -> Iterator[Row]:
         content = engine | one
         facts = [one["version"], one["precision"], engine["device"]]
         yield {
-            **(content | _speeds(content) | _parts(one["recipe"])),
-            **{"in_turn": True, "compressor": None},
+            **(content | _speeds(content) | _parts(one["recipe"]) | {"compressor": None}),
             "weights_megabytes": one["bytes"]["total"] / 1e6,
             "parity": (one["proof"] or {}).get("mean_difference"),
             "how": ", ".join([*facts, f"{engine['threads']} threads", one["kernel"]]),

@@ -118,16 +118,17 @@ def speeds(keys: str) -> tuple[Column, ...]:
 def needed(spec: Table, context: Context) -> list[tuple[str, str, str, str]]:
     """Evaluations of a table of accuracy: (model, domain trained on, recipe, domain tested on)."""
     shown = [c.key for c in spec.columns if c.shows == "accuracy" and c.tasks]
+    trained = {*shown} & {domain.name for domain in context.domains}
     evaluations = [
         (model.name, row.trained or tested, recipe, tested)
         for model in spec.models
         for tested in shown
         for row in (*spec.rows, *spec.also)
-        if not row.trained or row.trained in shown
+        if not row.trained or row.trained in trained
         for recipe in _recipes(row, model, spec, context)
     ]
     # Full-FT says, with the pretrained model, whether a specialized one has lost its own domain.
-    home = {row.trained for row in spec.rows} & {*shown}
+    home = {row.trained for row in spec.rows} & trained
     evaluations += [(model.name, d, FULL_FT, d) for model in spec.models for d in sorted(home)]
     return list(dict.fromkeys(evaluations))
 

@@ -60,7 +60,8 @@ SMALLEST = (
 
 ABOVE = (
     "Above a share: chosen by held-back documents in each domain; Final Mem is that of the domain "
-    "that compresses least. None: no row of the recipe keeps so much."
+    "that compresses least. None: no row of the recipe keeps so much. Free answers have no "
+    "accuracy held back, so that nothing is chosen."
 )
 
 

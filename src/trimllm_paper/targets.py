@@ -52,8 +52,9 @@ class Targets:
     def epochs(self, model: str, name: str, percent: float | None = None) -> list[Recipe]:
         """Every checkpoint of a chain, as far as `percent` of the sublayers (None: to its end)."""
         step, units = self.jobs.chains[name].step, self.config.models[model].units
-        last = drops_for(percent, units, step) if percent else None
-        last = self.jobs.end(model, name) if last is None else last
+        last = end = self.jobs.end(model, name)
+        if percent and (drops := drops_for(percent, units, step)) is not None:
+            last = min(drops, end)
         return [Recipe.trimmed(name, drops, units) for drops in range(0, last + 1, step)]
 
     def chains(

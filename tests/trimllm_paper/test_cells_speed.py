@@ -99,19 +99,6 @@ def test_compiled_speeds_have_columns_where_they_were_measured(timings: TimingFi
     assert over == [1, 1.6, None]
 
 
-def test_what_was_not_timed_in_turn_has_no_verdict(timings: TimingFiles) -> None:
-    timings.add_machine()
-    timings.add("full+awq_int4", 23, share=0.26, interleaved=False)
-    timings.add("full", 10, full=None, interleaved=False)  # alone it is in turn with nobody
-    found = table1(timings)
-    for name in ("throughput", "speedup", "trim_over"):
-        cell = found.cell(MINE, "awq_int4", name)
-        assert cell.verdict is None and cell.value and "not timed in turn" in cell.why
-    assert found.cell(MINE, "gptq_int4", "speedup").verdict == SEEN
-    labels = rows(found, MINE)
-    assert labels["awq_int4"] == "AWQ-int4: not timed in turn" and labels["fp16"] == "16-bit"
-
-
 # ---- Table 7
 
 

@@ -62,3 +62,10 @@ def test_the_constraint_on_kept_checkpoints_looks_ahead() -> None:
                 near = [abs(left - percent) for percent in paper.config.trim.kept_percent]
                 assert kept == (min(near) < 100 / units), (model, recipe)
     assert not pattern.match("llama-7b/sciq/trim_both_r0.5/drop_32/manifest.json")
+
+
+def test_tables_of_criteria_end_where_chains_end() -> None:
+    """At the latest with half of the sublayers, here with 80%."""
+    trim = configuration("config").trim.model_copy(update={"kept_percent": [80]})
+    files = targets("config", trim=trim).table("table3")["epochs"]
+    assert {Path(file).parent.name for file in files} == {"state_00", "state_06", "state_12"}

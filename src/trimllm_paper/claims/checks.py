@@ -296,10 +296,10 @@ def two_per_epoch(evidence: Evidence) -> Finding:
 
 
 def _timings(evidence: Evidence, machines: Sequence[str]) -> tuple[DataFrame, bool]:
-    """Measurements in turn, with their `place` HARDWARE/MODEL: of the paper's model if all of the
+    """Measurements, with their `place` HARDWARE/MODEL: of the paper's model if all of the
     paper's machines have some, else of this model and of shapes with random weights; and whether
     they are the paper's."""
-    timings = where(evidence.frame.timings, in_turn=True)
+    timings = evidence.frame.timings
     timings = timings.assign(place=timings.hardware + "/" + timings.model)
     model, shape = evidence.context.model, f"{RANDOM}{STAND_IN_FOR}"
     paper = [shape, model.name] if model.published == STAND_IN_FOR else [shape]

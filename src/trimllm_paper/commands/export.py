@@ -15,8 +15,6 @@ from pathlib import Path
 from trimllm.base.errors import UserError
 from trimllm.base.machine import usable_cores
 from trimllm.exporting.formats import LLAMA, require
-from trimllm_paper.recipe import Paths
-from trimllm_paper.records import Choice
 
 
 def run(checkpoint: Path, format: str, output: Path | None, texts: Path | None) -> int:
@@ -36,6 +34,9 @@ def run(checkpoint: Path, format: str, output: Path | None, texts: Path | None) 
 
 def gguf_file(model: Path) -> Path:
     """GGUF file of a path: itself, in a folder, or of a run's choice. `UserError` if none."""
+    from trimllm_paper.recipe import Paths  # these need the extra [pipeline], export does not
+    from trimllm_paper.records import Choice
+
     chosen = sorted(model.glob("chosen/*/choice.json"))
     if len(chosen) > 1:
         names = ", ".join(file.parent.name for file in chosen)

@@ -38,7 +38,7 @@ STAGES = {
     "engines": f"{EXPORTS} {TIMING}",
     "measure": f"{TIMING} {SCORING} {COMPRESS}",
     "answers": f"{SCORING} trimllm/evaluate/*.py {P}/own/*",
-    "choose": f"{P}/*.py {P}/own/choice.py trimllm/exporting/run.py",
+    "choose": f"{P}/*.py {P}/own/choice.py trimllm/exporting/*.py trimllm/checkpoint/*.py",
     "own_report": f"{TABLES} {P}/figures/* {P}/own/*",
     "table": TABLES,
     "claims": f"{TABLES} {P}/claims/*",

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm_paper.recipe import FULL_FT, PRETRAINED
+from trimllm_paper.recipe import FULL_FT, PRETRAINED, place_of
 from trimllm_paper.records import Answers, Candidate, Epoch, Evaluation, Throughput, Training
 
 ABOVE, SIZE, SPEED = "above_percent", "megabytes", "tokens_per_second"
@@ -137,8 +137,9 @@ def decide(candidates: Sequence[Candidate], required: Mapping[str, float]) -> di
 def card_lines(files: Sequence[str], timings: Sequence[str], recipe: str) -> list[str]:
     """Lines of an export's model card, by records of answers, evaluations and speed of the
     pretrained, the fully fine-tuned and the chosen model."""
-    answers = [Answers.read(file) for file in files if Path(file).name == "answers.json"]
-    tests = [Evaluation.read(file) for file in files if Path(file).name != "answers.json"]
+    kinds = {file: place_of(file).kind for file in files}
+    answers = [Answers.read(file) for file in files if kinds[file] == "answers"]
+    tests = [Evaluation.read(file) for file in files if kinds[file] == "evaluation"]
     result = []
     for own in (one for one in tests if one.recipe == recipe):
         same = [one for one in tests if one.task == own.task]

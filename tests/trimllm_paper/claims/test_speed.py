@@ -60,10 +60,9 @@ def test_one_of_two_machines_is_not_the_papers(results: PaperResults, gone: str,
     assert finding.own is own and bool(finding.missing) is own
 
 
-def test_what_was_not_timed_in_turn_is_no_evidence(results: PaperResults) -> None:
-    for interleaved, expected in ((False, NOT_RUN), (True, REPRODUCED)):
-        speeds(results, "trim_half/keep_40", 150, "a100", interleaved=interleaved)
-        assert verdict(results, "speedup_a100") == expected
+def test_three_times_as_fast_is_not_the_papers_speedup(results: PaperResults) -> None:
+    speeds(results, "trim_half/keep_40", 150, "a100")
+    assert verdict(results, "speedup_a100") == REPRODUCED
     speeds(results, "trim_half/keep_40", 42.3 * 3.0, "a100")
     assert verdict(results, "speedup_a100") == NOT_REPRODUCED
 

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from result_files import TimingFiles
+from result_files import PROVENANCE, Evaluations, TimingFiles
 
-from trimllm_paper.own.choice import decide, tokens_per_second
-from trimllm_paper.records import Candidate, Throughput
+from trimllm_paper.own.choice import card_lines, decide, tokens_per_second
+from trimllm_paper.recipe import FULL_FT, Paths
+from trimllm_paper.records import Answers, Candidate, Throughput
 
 
 def candidate(recipe: str, accuracy: float, megabytes: float, speed: float) -> Candidate:
@@ -59,3 +60,15 @@ def test_speed_is_that_of_one_moment(tmp_path: Path) -> None:
         {"full_ft": 10, "trim_half/keep_50": 20, "trim_half/keep_40": 25, "trim_half/keep_30": 30},
         rel=0.05,
     )
+
+
+def test_the_card_of_data_that_is_called_answers(tmp_path: Path) -> None:
+    """Its evaluations have the name of the records of answers."""
+    place = {"model": "tiny", "domain": "answers", "recipe": FULL_FT, "seed": 0}
+    test = Evaluations(tmp_path).add(FULL_FT, 80, domain="answers")
+    path = Paths(str(tmp_path)).answers("tiny", FULL_FT)
+    facts = {"documents": [], "perplexity": 12.5, "tokens": 9, "provenance": PROVENANCE}
+    Answers(**place, **facts).write(path)
+    accuracy, perplexity = card_lines([str(test), path], [], FULL_FT)
+    assert accuracy == "Accuracy on 200 test documents of answers: 80.0%"
+    assert perplexity == "Perplexity on neutral English text: 12.5"

@@ -81,6 +81,8 @@ def choose(scan: Scan, name: str, count: int) -> Selection:
     key = criterion(name, scan.free)
     scores = {unit: key(scan, unit) for unit in scan.scored}
     ranked = sorted(scores, key=scores.__getitem__)  # stable, and sublayers are in order
+    if not 0 < count < len(ranked):
+        raise UserError(f"cannot drop {count} of {len(ranked)} sublayers; keep at least one")
     last = scores[ranked[count - 1]][0]
     ties = sum(score[0] == last for score in scores.values())
     return Selection(tuple(ranked[:count]), ties, scores[ranked[count]][0] - last)

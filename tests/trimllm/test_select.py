@@ -75,6 +75,9 @@ def test_ties_and_margin_of_a_known_scan():
     apart = by_accuracy(scan, ALL[2]) - by_accuracy(scan, ALL[1])
     assert choose(scan, "both", 3).margin == pytest.approx(apart) and apart > 0
     assert choose(scan, "activation_norm", 1).margin == pytest.approx(100 / 2 - 100 / 9)
+    for count in (0, len(ALL)):
+        with pytest.raises(UserError, match=f"cannot drop {count} of {len(ALL)} sublayers"):
+            choose(scan, "both", count)
 
 
 @given(scans, st.sampled_from(["calibration", "both"]), st.sampled_from([1, 0.5, 1 / 3, 0.1]))

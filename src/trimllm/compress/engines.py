@@ -107,6 +107,7 @@ def one_shot(job: CompressJob, stock: nn.Module, recipe: list[Any]) -> dict[str,
     from compressed_tensors.offload import remove_dispatch
     from compressed_tensors.utils import patch_attr
     from llmcompressor import oneshot
+    from llmcompressor.core import active_session
     from llmcompressor.pipelines.cache import IntermediatesCache
     from llmcompressor.pipelines.sequential import pipeline
     from loguru import logger
@@ -120,15 +121,17 @@ def one_shot(job: CompressJob, stock: nn.Module, recipe: list[Any]) -> dict[str,
         patch_attr(pipeline, "get_main_device", lambda: device),
         patch_attr(IntermediatesCache, "pin_memory", pin),
     ):
-        oneshot(
-            model=stock,
-            processor=job.tokenizer,
-            dataset=torch.utils.data.DataLoader(batches, batch_size=None),
-            recipe=recipe,
-            num_calibration_samples=len(batches),
-            pipeline="sequential",
-            clear_sparse_session=True,  # it would keep the model
-        )
+        try:
+            oneshot(
+                model=stock,
+                processor=job.tokenizer,
+                dataset=torch.utils.data.DataLoader(batches, batch_size=None),
+                recipe=recipe,
+                num_calibration_samples=len(batches),
+                pipeline="sequential",
+            )
+        finally:
+            active_session().reset()  # it would keep the model
     remove_dispatch(stock)
     tensors = stock.state_dict()
     # torch.fx, which llmcompressor traces blocks with, never lets go of a traced model.

@@ -35,7 +35,8 @@ ANSWERS_AT_ONCE = 8
 
 
 class TrimLM(HFLM):
-    """HFLM whose requests that share a prompt run as one row (see `trimllm.score`)."""
+    """HFLM whose requests that share a prompt run as one row (see `trimllm.score`). It does not say
+    whether greedy decoding would write a choice: of our tasks none asks."""
 
     token_budget = 2048  # tokens of rows that run at once
 
@@ -52,7 +53,6 @@ class TrimLM(HFLM):
         answers: list[Any] = [None] * len(requests)
         for numbers, one in zip(numbers_of.values(), scored, strict=True):
             for number, log_likelihood in zip(numbers, one.log_likelihoods, strict=True):
-                # No metric of ours needs whether greedy decoding would write the choice.
                 answers[number] = (log_likelihood, False)
         return answers
 

@@ -78,14 +78,20 @@ def other_input(made: Mapping[str, Any], inputs: Iterable[str]) -> str | None:
     noted = made.get("manifest_sha256")
     if manifest and noted and kept_runs.is_file(manifest):
         # Earlier manifests of the same checkpoint are kept beside it (`accept`).
-        manifests = kept_runs.glob(manifest.parent, "manifest*.json")
-        if noted not in map(kept_runs.sha256_of, manifests):
+        beside = kept_runs.glob(manifest.parent, "manifest*.json")
+        same = (one for one in beside if _weights_in(one) == _weights_in(manifest))
+        if noted not in map(kept_runs.sha256_of, same):
             return f"was made from another checkpoint than {manifest.parent}"
     report = next((path for path in paths if path.name == "report.json"), None)
     hashes = made.get("data_hashes")
     if report and hashes and kept_runs.is_file(report) and hashes != DataReport.read(report).files:
         return f"was made from other documents than {report.parent}"
     return None
+
+
+def _weights_in(manifest: Path) -> dict[str, Any]:
+    named = kept_runs.read_json(manifest)["files"].items()
+    return {name: entry for name, entry in named if name.endswith(".safetensors")}
 
 
 def accept(job: Job) -> None:

@@ -110,6 +110,11 @@ def test_accepted_results_carry_both_hashes_and_are_verified(tmp_path: Path) -> 
         content = files.read_json(path)
         assert content["provenance"]["accepted"] == [config_hash(old)]
         assert SEAL not in content or sealed(content) == content
+    # An earlier manifest of other weights vouches for nothing.
+    files.write_text(folder / "model.safetensors", "others")
+    files.write_manifest(folder, made["provenance"])
+    os.utime(outputs[1], ns=(times[1], times[1]))
+    assert why(evaluation) == f"was made from another checkpoint than {folder}"
     files.write_json(folder / "config.json", {})
     with pytest.raises(UserError, match="is not in the manifest"):
         checks.verify_folder(folder)

@@ -40,7 +40,6 @@ HARDWARE = CONFIG.throughput.hardware or machine.this_machine(JOBS.device)
 TARGETS, PATHS = Targets(JOBS, HARDWARE, kept=KEPT), JOBS.paths
 BENCHMARKS = f"{PATHS.results}/benchmarks"
 ALL_CORES = workflow.resource_settings.cores or CONFIG.throughput.threads or 1
-LIGHT = {"mem_mb": 1000, "runtime": 10}  # resources of a job that draws or chooses
 if workflow.resource_settings.nodes is None and workflow.is_main_process:  # jobs share this machine
     for name, amount in (("mem_mb", machine.memory_bytes() >> 20), ("gpu", len(gpus.visible()))):
         if name not in workflow.global_resources:

@@ -19,8 +19,6 @@ rule draw_figure:
     log:
         "logs/{figure}/{model}.log",
     localrule: True
-    resources:
-        **LIGHT,
     params:
         context=lambda wildcards: TARGETS.context(wildcards.model),
         files=lambda wildcards: TARGETS.figure(**wildcards),
@@ -61,8 +59,6 @@ rule claims:
     log:
         "logs/claims.log",
     localrule: True
-    resources:
-        **LIGHT,
     params:
         files=TARGETS.claims(),
         contexts=[TARGETS.context(model) for model in TARGETS.main_models],

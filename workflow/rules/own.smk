@@ -31,8 +31,6 @@ checkpoint choose:
     log:
         "logs/choose/{model}.log",
     localrule: True
-    resources:
-        **LIGHT,
     params:
         **depends(measuring.choose, hardware=HARDWARE),
     message:
@@ -52,8 +50,6 @@ rule own_report:
     log:
         "logs/own_report/{model}.log",
     localrule: True
-    resources:
-        **LIGHT,
     params:
         depends=lambda wildcards: TARGETS.own_context(wildcards.model),
         code=lambda wildcards: code_hash("own_report"),

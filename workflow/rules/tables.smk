@@ -11,8 +11,6 @@ rule render_table:
     log:
         "logs/{table}.log",
     localrule: True
-    resources:
-        **LIGHT,
     params:
         files=lambda wildcards: TARGETS.table(wildcards.table),
         context=TARGETS.context(),

@@ -41,6 +41,7 @@ RATES = {
 }
 TABLES: dict[str, tuple[Any, ...]] = {
     "default": ("reference", "table2", DOMAINS | SIZES),
+    "choices": ("reference_choices", "table2", {k: v for k, v in DOMAINS.items() if k != "piqa"}),
     "real": ("reference_real", "table2", {"sciq": "SciQ itself", **SIZES}),
     "larger": ("reference_larger", "table2", {"sciq": "SciQ†", "lexglue": "LexGLUE†", **SIZES}),
     "qwen": ("reference_qwen", "table2", {"sciq": "SciQ†", **SIZES}, QWEN),

@@ -295,7 +295,7 @@ class _Builder:
         if size == "final":  # the paper counts sublayers, and of compressed models the bytes
             size = "bytes_percent" if compressed else "kept_percent"
         values = [getattr(accuracy, size) for accuracy in accuracies]
-        smallest = row.smallest and size == "kept_percent"
+        smallest = bool(row.smallest) and size == "kept_percent"
         value, printed = (max if smallest else fmean)(values), line.printed[column.key]
         if printed is not None and (row.smallest or (compressed and own)):
             part = smallest and len(accuracies) < len(self.domains)

@@ -210,8 +210,9 @@ def _specialized(
         rows.append(Row(FULL_FT_CHOICES, "Full-FT (choices)", FULL_FT_CHOICES, section=section))
     section = f"{OURS}: the smallest of a recipe's rows above a share of Full-FT"
     for name, bar in product((*context.paper_chain[:1], *context.other_chains), (95, 90)):
-        label, place = f"TrimLLM ({name}), above {bar}%", {"smallest": bar, "section": section}
-        rows.append(Row(f"above_{bar}_{name}", label, names=(name,), **place))
+        label = f"TrimLLM ({name}), above {bar}%"
+        row = Row(f"above_{bar}_{name}", label, names=(name,), smallest=bar, section=section)
+        rows.append(row)
     more = [c for c in COMPRESSORS if c in context.compress.methods and c not in compressors]
     rows += _compressed(*more, section=f"{OURS}: compressors that its table does not have")
     if key == "table2":

@@ -18,13 +18,12 @@ from trimllm_paper.context import Context, Model
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.published import Value
-from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, Recipe
+from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, RANDOM, Recipe
 from trimllm_paper.recipe import FULL_FT_CHOICES as CHOICES
 from trimllm_paper.specification import Column, Row
 from trimllm_paper.tables import REFERENCE_KEPT, TABLES
 from trimllm_paper.verdict import NONE, NOT_RUN, Relation, Verdict
 
-RANDOM = "random-"  # start of a shape's name in paths
 NO_VERDICT: Verdict = (None, "")
 
 
@@ -196,13 +195,13 @@ class _Builder:
         if block.model is None:
             return None
         place = self.frame, block.name, row.trained or column.tested
-        found = (
+        of_chains = (
             self._smallest(block, row, column, name)
             if row.smallest
             else derive.nearest(*place, name, row.kept)
             for name in row.names
         )
-        recipe = row.recipe or next(filter(None, found), None)
+        recipe = row.recipe or next(filter(None, of_chains), None)
         if recipe is None or recipe == NONE:
             return recipe
         recipe = str(Recipe.parse(recipe).compressed(row.compressor))
@@ -219,7 +218,7 @@ class _Builder:
         enough = [dropped for dropped in chain if dropped and shares.get(dropped, 0) > bar]
         if enough:
             return chain[max(enough)]
-        known = 0 in shares and (0 in chain if row.every else bool(chain))
+        known = chain and chain.keys() <= shares.keys() and (0 in chain or not row.every)
         return NONE if known else None
 
     def _accuracy(self, line: Line, column: Column) -> Cell | None:
@@ -263,7 +262,7 @@ class _Builder:
             lost = "it has lost its own domain: what it loses elsewhere is no specialization"
             shape = [Relation(None, f"{lost}; {shape[0].text}")]
         own = self._own(line.block) and not column.stand_in
-        # A model that was specialized on another domain is not asked to know this one.
+        # A model that was specialized on another domain need not know this one.
         preserves = None if elsewhere or is_baseline else full
         return verdict.judge(accuracy, number, shape, own=own, preserves=preserves)
 
@@ -283,7 +282,7 @@ class _Builder:
         return Cell(gap.points, gap.low, gap.high, sources=(*own.sources, *other.sources))
 
     def _size(self, line: Line, column: Column) -> Cell | None:
-        """Mean, smallest and largest over domains. Judged if it was not asked for: the smallest
+        """Mean, smallest and largest over domains. Judged if it follows from accuracy: the smallest
         above a bar (the largest over domains), and of compressed models the paper's own."""
         row, size, own = line.row, column.of, self._own(line.block)
         if NONE in line.accuracies.values():

@@ -203,8 +203,9 @@ class Job:
 
         folder, device = self.checkpoint, self.params["loading"]["device"]
         compressed = kernels.method_of(files.read_json(folder / "config.json"))
-        how = {"dtype": compute_dtype("float32" if compressed else dtype, device), "device": device}
+        dtype = compute_dtype("float32" if compressed else dtype, device)
+        options = {"dtype": dtype, "device": device}
         place = self.snakemake.config["compute"]["weights_on"]
         if place != "device" and not compressed:
-            return checkpoint.load_streamed(folder, place=place, **how)
-        return checkpoint.load(folder, trust_remote_code=self.trusted, **how)
+            return checkpoint.load_streamed(folder, place=place, **options)
+        return checkpoint.load(folder, trust_remote_code=self.trusted, **options)

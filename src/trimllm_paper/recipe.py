@@ -24,6 +24,7 @@ from trimllm_paper import kept_runs
 
 PRETRAINED, FULL_FT, SPARSE_FT, FULL = "pretrained", "full_ft", "sparse_ft", "full"
 FULL_FT_CHOICES = "full_ft_choices"  # full_ft, trained further with the loss of the choices
+RANDOM = "random-"  # start of a shape's name in paths, such as `random-llama-1b`
 # Regular expressions of names and recipes.
 NAME, COMPRESSOR = r"[a-z][a-z0-9_]*(?:\.[0-9]+)?", r"[a-z][a-z0-9_]*"
 _TRIMMED = rf"trim_{NAME}/(?:(?:drop|state)_[0-9][0-9]+|keep_[0-9.]+)"
@@ -105,7 +106,7 @@ def variant_name(recipes: Mapping[str, Any], main: Any, criterion: str, ratio: f
 
 
 def chains(config: Any) -> dict[str, Any]:
-    """Every chain that may be asked for, by name: entries, and those derived from the main one."""
+    """Every chain that a target may need, by name: entries, and those derived from the main one."""
     main, every = config.main, dict(config.recipes)
     for ratio in [main.ratio, *config.tables.ratios]:
         for criterion in config.tables.criteria:

@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 from trimllm.base.machine import fast_dtype
 from trimllm.throughput.subject import parameters
 from trimllm_paper.gpus import kind_of, uses_gpu
-from trimllm_paper.recipe import FULL, Paths, Recipe, chains, teacher_documents
+from trimllm_paper.recipe import FULL, RANDOM, Paths, Recipe, chains, teacher_documents
 from trimllm_paper.records import DataReport
-from trimllm_paper.shapes import RANDOM
 
 MIB, GIB = 1 << 20, 1 << 30
 TASKS = {

@@ -7,9 +7,7 @@ from typing import Any
 from trimllm.base import machine
 from trimllm.base.errors import UserError
 from trimllm.throughput.subject import KERNELS, SHAPES, Subject, kept_units
-from trimllm_paper.recipe import Recipe
-
-RANDOM = "random-"  # start of a shape's name in paths, such as `random-llama-1b`
+from trimllm_paper.recipe import RANDOM, Recipe
 
 
 def subject_of(shape: str, recipe: Recipe, patterns: dict[str, float], **options: Any) -> Subject:

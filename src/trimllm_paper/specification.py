@@ -10,7 +10,7 @@ from typing import Any
 from trimllm.base.kept import drops_for
 from trimllm.base.names import RULE_KEPT, RULES
 from trimllm_paper.context import Context, Model
-from trimllm_paper.recipe import FULL_FT, Recipe
+from trimllm_paper.recipe import FULL_FT, RANDOM, Recipe
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _drops(model: Model, step: int, kept_percent: Iterable[float]) -> list[int]:
 def needed_timings(context: Context) -> list[tuple[str, str]]:
     """Measurements of throughput on a machine: (model or `random-SHAPE`, recipe)."""
     timed = context.throughput
-    made = [c for c in timed.compressors if c in context.compress.methods]
+    available = [c for c in timed.compressors if c in context.compress.methods]
     timings: list[tuple[str, Recipe]] = []
     for model in context.models if timed.checkpoints else ():
         kept = [
@@ -175,12 +175,12 @@ def needed_timings(context: Context) -> list[tuple[str, str]]:
             for name in context.chains
             for dropped in _drops(model, context.recipes[name].step, context.trim.kept_percent)
         ]
-        full = [Recipe(FULL_FT, compressor=c) for c in (None, *made)]
-        composed = [kept[0].compressed(c) for c in made if c in timed.composed]
+        full = [Recipe(FULL_FT, compressor=c) for c in (None, *available)]
+        composed = [kept[0].compressed(c) for c in available if c in timed.composed]
         timings += [(model.name, recipe) for recipe in (*full, *kept, *composed)]
     for shape in timed.shapes:
         trims = [Recipe.shape(p, kept) for p in context.patterns for kept in timed.kept_percent]
         full = [Recipe.shape().compressed(c) for c in (None, *timed.compressors)]
         composed = [trim.compressed(c) for trim in trims[:1] for c in timed.composed]
-        timings += [(f"random-{shape}", recipe) for recipe in (*full, *trims, *composed)]
+        timings += [(f"{RANDOM}{shape}", recipe) for recipe in (*full, *trims, *composed)]
     return [(name, str(recipe)) for name, recipe in timings]

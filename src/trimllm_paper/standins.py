@@ -38,10 +38,10 @@ def answers(rows: Sequence[Row], spec: Mapping[str, Any], rng: random.Random) ->
             results.append(_once(row, spec, seen))
         except RowError as reason:
             results.append(str(reason))
-    made = [(number, row) for number, row in enumerate(results) if isinstance(row, Row)]
-    offered = [row.answer_text for _, row in made]
+    kept = [(number, row) for number, row in enumerate(results) if isinstance(row, Row)]
+    offered = [row.answer_text for _, row in kept]
     bared = [bare(text) for text in offered]
-    for place, (number, row) in enumerate(made):
+    for place, (number, row) in enumerate(kept):
         around = slice(max(0, place - NEAR), place + NEAR + 1)
         near = dict(zip(bared[around], offered[around], strict=True))
         near.pop(bared[place], None)

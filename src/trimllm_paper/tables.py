@@ -54,10 +54,9 @@ ABOUT_MEM = (
 )
 SMALLEST = (
     "A criterion's row is the smallest checkpoint of its chain that keeps more than 90% of "
-    "Full-FT's accuracy (Algorithm 1, C_a), chosen by held-back documents, before annealing. None: "
-    "no trimmed checkpoint does. Final Mem is that of the domain that compresses least."
+    "Full-FT's accuracy (Algorithm 1, C_a), chosen by held-back documents. None: no trimmed "
+    "checkpoint does. Final Mem is that of the domain that compresses least."
 )
-
 ABOVE = (
     "Above a share: chosen by held-back documents in each domain; Final Mem is that of the domain "
     "that compresses least. None: no row of the recipe keeps so much. Free answers have no "

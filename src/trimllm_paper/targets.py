@@ -57,14 +57,12 @@ class Targets:
             last = min(drops, end)
         return [Recipe.trimmed(name, drops, units) for drops in range(0, last + 1, step)]
 
-    def chains(
-        self, models: Names, domains: Names, names: Names, percent: float | None = None
-    ) -> list[str]:
-        """Records of every epoch of chains, as far as `percent` of the sublayers (None: all)."""
+    def chains(self, models: Names, domains: Names, names: Names) -> list[str]:
+        """Records of every epoch of chains."""
         return [
             self.paths.epoch(model, domain, recipe)
             for model, domain, name in product(models, domains, names)
-            for recipe in self.epochs(model, name, percent)
+            for recipe in self.epochs(model, name)
         ]
 
     def trainings(self, models: Names, domains: Names, *recipes: str) -> list[str]:
@@ -147,13 +145,13 @@ class Targets:
             files["trainings"] = self.trainings(models, domains)
             files["epochs"] = self.chains(models, domains, names)
         elif rows:
-            every = any(row.every for row in rows)
             domains = [c.tested for c in spec.columns if c.shows == "accuracy" and c.tasks]
-            files["trainings"] = self.trainings(models, domains, FULL_FT)
-            for model in () if every else models:
-                annealed = map(str, self.jobs.kept_recipes(model))
-                files["trainings"] += self.trainings([model], domains, *annealed)
-            files["epochs"] = self.chains(models, domains, names, RULE_KEPT if every else None)
+            files["trainings"], files["epochs"] = self.trainings(models, domains, FULL_FT), []
+            for model, domain, recipe, _ in needed(spec, self.tables):
+                checkpoint = Recipe.parse(recipe)
+                if checkpoint.name in names and not checkpoint.compressor:
+                    files["trainings"] += self.trainings([model], [domain], recipe)
+                    files["epochs"].append(self.paths.epoch(model, domain, checkpoint))
         if any(column.shows == "accuracy" for column in spec.columns):
             files["evaluations"] = self.answers([name])
         files = self._pooled(files)

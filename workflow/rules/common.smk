@@ -12,8 +12,7 @@ from trimllm_paper.figures import FIGURES
 from trimllm_paper.integrity import checks
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.jobs import Jobs, measuring, training
-from trimllm_paper.recipe import ANY, AT_ONCE, COMPRESSED, COMPRESSOR, DENSE, EPOCH, STATE
-from trimllm_paper.shapes import RANDOM
+from trimllm_paper.recipe import ANY, AT_ONCE, COMPRESSED, COMPRESSOR, DENSE, EPOCH, RANDOM, STATE
 from trimllm_paper.tables import TABLES
 from trimllm_paper.targets import Targets
 

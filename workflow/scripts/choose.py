@@ -10,7 +10,7 @@ with Job(snakemake) as job:
     records = inputs["trainings"], inputs["epochs"], inputs["timings"]
     candidates = choice.candidates(*records, params["format"])
     chosen = choice.decide(candidates, params["required"])
-    wanted = {key: params[key] for key in ("domain", "hardware", "format", "required")}
-    record = Choice(**job.measured(), **wanted, **chosen, candidates=candidates)
+    settings = {key: params[key] for key in ("domain", "hardware", "format", "required")}
+    record = Choice(**job.measured(), **settings, **chosen, candidates=candidates)
     record.write(snakemake.output[0])
     job.tell(chosen["summary"])

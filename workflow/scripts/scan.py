@@ -9,6 +9,6 @@ with Job(snakemake) as job:
     params = job.params
     model, tokenizer = job.load(params["dtype"])
     documents = sample_of(job.documents("calibration"), params["documents"], job.seed, 0)
-    how = {key: params[key] for key in ("dtype", "row_budget")}
-    scanned = scan(model, tokenizer, documents, label="initial scan", **how)
+    options = {key: params[key] for key in ("dtype", "row_budget")}
+    scanned = scan(model, tokenizer, documents, label="initial scan", **options)
     Record(**job.measured(), scan=to_record(scanned)).write(snakemake.output[0])

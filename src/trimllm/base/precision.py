@@ -35,8 +35,7 @@ def round_weights_(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def rounded_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A read-only copy with weights in `dtype`, which shares those that have this type; a model of
-    this type itself."""
+    """The model itself if it has this type, else a read-only copy with rounded weights."""
     if model.dtype == dtype:
         return model
     with torch.no_grad():

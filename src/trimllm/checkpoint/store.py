@@ -63,7 +63,7 @@ def load(
     Args:
         dtype: type of the weights in memory; "auto" takes the stored one. Four-bit weights always
             have the type that their kernels compute in.
-        trust_remote_code: run modeling code that lies in the checkpoint; trimmed ones need it not.
+        trust_remote_code: run modeling code of the checkpoint, which trimmed ones do not need.
         verify: check every file against manifest.json, if there is one.
 
     Raises `UserError`: no such directory, a file that differs from the manifest, or weights that do

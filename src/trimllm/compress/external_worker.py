@@ -21,12 +21,12 @@ class Worker:
     """Quantizes a stock checkpoint in float32 to int4, by `rows` of calibration tokens, into a file
     of weights, as `CompressSettings` say; `facts`: the engine's version, quantization_config."""
 
-    def __init__(self, engine: str, dense: str, rows: Rows, output: str, **how: Any) -> None:
-        torch.manual_seed(how["seed"])
+    def __init__(self, engine: str, dense: str, rows: Rows, output: str, **settings: Any) -> None:
+        torch.manual_seed(settings["seed"])
         quantize = autoawq if engine == "autoawq" else auto_gptq
-        model = load_dense(dense, how["device"])
+        model = load_dense(dense, settings["device"])
         names, state = {*model.state_dict()}, {}
-        model, config = quantize(model, rows, how["group_size"], how["device"])
+        model, config = quantize(model, rows, settings["group_size"], settings["device"])
         # The engines' own writers store an older config, and one of them a zero bias for every
         # layer.
         for name, tensor in model.state_dict().items():

@@ -68,4 +68,5 @@ def pack_awq(weight: Tensor, group_size: int) -> dict[str, Tensor]:
 def _words(codes: Tensor) -> Tensor:
     """(rows, n) codes as (rows, n / 8) words of 32 bits; the sign bit is the highest code's."""
     places = codes.to(torch.int32).unflatten(1, (-1, 8))[..., AWQ_ORDER]
-    return (places << torch.arange(0, 32, 4, dtype=torch.int32)).sum(2, dtype=torch.int32)
+    shifts = torch.arange(0, 32, 4, dtype=torch.int32, device=codes.device)
+    return (places << shifts).sum(2, dtype=torch.int32)

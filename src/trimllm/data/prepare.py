@@ -1,6 +1,6 @@
 """Prepare a domain: read, construct, split, check, write, report.
 
-Splits are taken in this order, and never one question in two of them: tests; documents held back,
+Splits are made in this order, and never one question in two of them: tests; documents held back,
 by which checkpoints are chosen; the pool of calibration documents; for training all that is left.
 Tests and held-back documents are the same under every seed, so that answers under two seeds can be
 paired by document. What is left is divided by the seed of the run.
@@ -112,7 +112,7 @@ def _split(
 
 
 def _check(pool: Pool, split: str, rows: Sequence[Row], needed: int) -> None:
-    """Raise `UserError` if a split that was taken from a set is too small, or of both kinds."""
+    """Raise `UserError` if a split is too small, or has documents of both kinds."""
     if split != TRAIN:  # free answers may be trained on whatever the tests are
         all_free([row.document for row in rows], split)
     if len(rows) < needed:
@@ -171,9 +171,9 @@ def _divide(
 
 
 def _take(groups: Groups, size: int, used: set[str], seed: int = 0) -> list[Row]:
-    """The groups that fit into `size` documents, without those used, from another place on for each
-    seed. Neighbours stay neighbours: wrong choices may come from rows nearby, and every stretch
-    holds the classes in equal shares."""
+    """The unused groups that fit into `size` documents; each seed starts elsewhere. Neighbours
+    stay neighbours: wrong choices may come from rows nearby, and every stretch holds the classes
+    in equal shares."""
     left = [name for name in groups if name not in used]
     start = int(seed * GOLDEN % 1 * len(left))
     rows: list[Row] = []

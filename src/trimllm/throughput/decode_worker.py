@@ -132,9 +132,9 @@ def build(subject: Subject) -> nn.Module:
     if subject.shape:
         model = random_model(subject)
     else:  # whoever starts the session has verified the checkpoint
-        how: dict[str, Any] = {"dtype": subject.dtype, "device": subject.device, "verify": False}
-        trusted = subject.trust_remote_code
-        model, _ = load(subject.checkpoint or "", trust_remote_code=trusted, **how)
+        options: dict[str, Any] = {"dtype": subject.dtype, "device": subject.device}
+        options |= {"verify": False, "trust_remote_code": subject.trust_remote_code}
+        model, _ = load(subject.checkpoint or "", **options)
     # Tensor cores skip zeros since compute capability 8.0; a CPU has no kernel that does.
     if subject.device == "cuda" and torch.cuda.get_device_capability() >= (8, 0):
         pack_2_4(model)

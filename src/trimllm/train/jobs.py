@@ -162,6 +162,6 @@ def train_share(
     record = fine_tune(model, tokenizer, **options) | facts
     if several:
         record["processes"] = {"count": job.processes, "offload": job.offload}
-    if (made := whole(model, "cpu", torch.float32)) is not None:
-        store.write(made, tokenizer, output, dtype=job.storage_dtype, exact=job.exact)
+    if (ordinary := whole(model, "cpu", torch.float32)) is not None:
+        store.write(ordinary, tokenizer, output, dtype=job.storage_dtype, exact=job.exact)
         files.write_json(folder / "record.json", record)

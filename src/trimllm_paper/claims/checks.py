@@ -29,8 +29,7 @@ from trimllm_paper.context import STAND_IN_FOR
 from trimllm_paper.derive import PAPER_UNITS, Chain, Ratio, over, progressive, speedup
 from trimllm_paper.frames import rows, where
 from trimllm_paper.published import NEAR
-from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, SPARSE_FT
-from trimllm_paper.shapes import RANDOM
+from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, RANDOM, SPARSE_FT
 from trimllm_paper.verdict import PAPER_MARGIN, lost_at_home
 
 COMPRESSED = (50, 40)
@@ -138,8 +137,8 @@ def mlp_more_than_attention(evidence: Evidence) -> Finding:
     chains, missing = evidence.halved()
     kinds = [[kind for _, kind in derive.dropped(chain)] for chain in chains]
     shares = [100 * one.count("mlp") / len(one) for one in kinds]
-    found = compare_mean("MLPs", shares, "chains", "% of the dropped sublayers", 50)
-    return Finding(found, missing, evidence.context.own, pooled=True)
+    comparison = compare_mean("MLPs", shares, "chains", "% of the dropped sublayers", 50)
+    return Finding(comparison, missing, evidence.context.own, pooled=True)
 
 
 def specialization(evidence: Evidence) -> Finding:

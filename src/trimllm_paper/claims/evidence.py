@@ -91,9 +91,8 @@ def compare_mean(
 
 def keeps_90(name: str, trimmed: Accuracy, full: Accuracy) -> Comparison:
     """Whether a model keeps more than 90% of Full-FT's accuracy, the paper's criterion C_a."""
-    return compare(
-        name, Estimate.difference(trimmed, full, published.KEEPS), "points over 90% of Full-FT", 0
-    )
+    over = Estimate.difference(trimmed, full, published.KEEPS)
+    return compare(name, over, "points over 90% of Full-FT", 0)
 
 
 def holm(comparisons: Sequence[Comparison]) -> list[bool | None]:

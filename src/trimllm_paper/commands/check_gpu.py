@@ -51,12 +51,14 @@ def trimming(device: str, kind: gpus.Kind) -> Measured:
     prompts, choices = [f"word{i % 9} word{i % 7} :" for i in range(24)], (" word8", " word9")
     documents = [trimllm.Document(text, choices, i % 2) for i, text in enumerate(prompts)]
     settings = trimllm.TrainSettings(learning_rate=1e-3, dtype="float32")
-    how: dict[str, Any] = {"ratio": 1.0, "settings": settings, "step": 2, "until": 2}
+    options: dict[str, Any] = {"ratio": 1.0, "settings": settings, "step": 2, "until": 2}
     losses = []
     for place in (device, "cpu"):
         torch.manual_seed(0)
         model = LlamaForCausalLM(LlamaConfig(**sizes)).to(place)
-        *_, last = trimllm.trim(model, tokenizer, train=documents, calibration=documents[:8], **how)
+        *_, last = trimllm.trim(
+            model, tokenizer, train=documents, calibration=documents[:8], **options
+        )
         losses.append(float(last.loss or 0.0))
     return losses[0], losses[1], 0.99
 

@@ -1,4 +1,4 @@
-"""Does a run agree with the kept one? Cell by cell, paired by document where both asked the same.
+"""Does a run agree with the kept one? Cell by cell, paired by document if tests are the same.
 
 Each evaluation of both (model, domain trained on, recipe, task) is one of
 

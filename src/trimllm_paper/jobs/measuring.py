@@ -10,8 +10,7 @@ from trimllm.exporting import formats as exported
 from trimllm.exporting.formats import COMPRESSED, FORMATS, LLAMA, TRANSFORMERS
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.jobs import Jobs
-from trimllm_paper.recipe import FULL_FT, PRETRAINED, Recipe
-from trimllm_paper.shapes import RANDOM
+from trimllm_paper.recipe import FULL_FT, PRETRAINED, RANDOM, Recipe
 
 
 def compress(jobs: Jobs, model: str, domain: str, dense: str, compressor: str) -> Job:
@@ -53,8 +52,9 @@ def export(jobs: Jobs, model: str, domain: str, recipe: str, format: str) -> Job
         files["measured"] = [jobs.paths.answers(model, one) for one in compared]
         places = product([model], [domain], compared, tests)
         files["measured"] += [jobs.paths.evaluation(*place) for place in places]
-    made = model, domain, recipe, format
-    return Job([jobs.paths.export(*made, "manifest.json"), jobs.paths.export(*made)], files, params)
+    place = model, domain, recipe, format
+    outputs = [jobs.paths.export(*place, "manifest.json"), jobs.paths.export(*place)]
+    return Job(outputs, files, params)
 
 
 def answers(jobs: Jobs, model: str, recipe: str) -> Job:

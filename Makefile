@@ -79,7 +79,7 @@ reference: $(STAMP)  ## the whole default under SEEDS; its small results are kep
 	$(MAKE) figures
 
 compare: $(STAMP)  ## does the run in results/ agree with the KEPT one, cell by cell
-	$(PAPER) compare results '$(KEPT)' --configfile $(CONFIG)
+	$(PAPER) compare results '$(KEPT)'
 
 verify: $(STAMP)  ## check every result against its manifest and what it was made from
 	$(PAPER) verify results

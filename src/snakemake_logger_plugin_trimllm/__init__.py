@@ -33,8 +33,8 @@ class LogHandler(LogHandlerBase):
     def __post_init__(self) -> None:
         self.started = self.spoke = time.monotonic()
         self.done = self.total = 0
-        self.running: dict[int, str] = {}  # number of a job -> what it does
-        self.finished: set[int] = set()
+        self.running: dict[int, tuple[str, float]] = {}  # job's number -> what it does, since when
+        self.took: dict[int, float] = {}  # seconds of finished jobs
         self.is_plain = self.common_settings.dryrun or self.common_settings.verbose
         if not self.is_plain:
             threading.Thread(target=self._break_silence, daemon=True).start()
@@ -62,7 +62,7 @@ class LogHandler(LogHandlerBase):
         while True:
             time.sleep(LOOK)
             if self.running and time.monotonic() - self.spoke > SILENT:
-                jobs = "; ".join([*self.running.values()][:3])
+                jobs = "; ".join([text for text, _ in self.running.values()][:3])
                 self._print(f"{self._progress()}; running: {jobs}")
 
     def _text(self, record: logging.LogRecord, fields: dict[str, Any]) -> str | None:
@@ -74,11 +74,11 @@ class LogHandler(LogHandlerBase):
             self.total = fields["stats"]["total"]
         elif event == LogEvent.JOB_INFO:
             if text := fields.get("rule_msg"):  # targets that only name others have none
-                self.running[fields["jobid"]] = text
+                self.running[fields["jobid"]] = text, time.monotonic()
                 return f"{time.strftime('%H:%M:%S')} {text}"
         elif event == LogEvent.JOB_FINISHED:
-            self.finished.add(fields["job_id"])
-            self.running.pop(fields["job_id"], None)
+            if job := self.running.pop(fields["job_id"], None):
+                self.took[fields["job_id"]] = time.monotonic() - job[1]
         elif event == LogEvent.PROGRESS:  # a line at each tenth of the jobs
             before = 10 * self.done // max(self.total, 1)
             self.done, self.total = fields["done"], fields["total"]
@@ -92,12 +92,16 @@ class LogHandler(LogHandlerBase):
         return None
 
     def _progress(self) -> str:
-        spent = time.monotonic() - self.started
-        whole, done = sum(SECONDS.values()), sum(SECONDS.get(job, 0.0) for job in self.finished)
+        now = time.monotonic()
+        spent, whole = now - self.started, sum(SECONDS.values())
+        done = sum(SECONDS.get(job, 0.0) for job in self.took)
         words = f"{spent / 60:.0f} min so far"
         if 0 < self.done == self.total:
             words = f"in {spent / 60:.0f} min"
         elif done:
+            pace = done / sum(self.took.values())  # at which running jobs are thought to go on
+            for job, (_, since) in [*self.running.items()]:
+                done += min(SECONDS.get(job, 0.0), pace * (now - since))
             left = spent * max(0.0, whole - done) / done / 60
             # Other work on the machine, and jobs unlike those that were measured.
             words = f"{0.8 * left:.0f} to {1.5 * left + 1:.0f} min left at this speed"
@@ -107,7 +111,7 @@ class LogHandler(LogHandlerBase):
         """Which job failed, and the end of its log, unless the job itself has printed its error."""
         # A cluster's account of a job holds its command line: only the first line says what failed.
         why = (fields.get("rule_msg") or "").strip().partition("\n")[0]
-        name = self.running.pop(fields["jobid"], fields["rule_name"])
+        name, _ = self.running.pop(fields["jobid"], (fields["rule_name"], 0.0))
         lines = [f"failed: {name}" + (f" ({why})" if why else "")]
         for log in (Path(log.split(" ", 1)[0]) for log in fields.get("log") or ()):
             lines.append(f"  log: {log}")

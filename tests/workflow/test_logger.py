@@ -53,6 +53,18 @@ def test_a_line_a_job_and_the_time_left(say: Say) -> None:
     ]
 
 
+def test_time_left_falls_in_a_long_job(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = time.monotonic
+    start(say, 1)
+    monkeypatch.setattr(time, "monotonic", lambda: real() + 60)
+    say(LogEvent.JOB_FINISHED, job_id=1)
+    start(say, 2)
+    monkeypatch.setattr(time, "monotonic", lambda: real() + 360)
+    # 6 of 11 minutes of work are done, in 7 minutes.
+    lines = say(LogEvent.PROGRESS, done=1, total=2)
+    assert lines[-1] == "1 of 2 jobs done, 5 to 10 min left at this speed"
+
+
 def test_a_silent_run_says_what_is_running(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin, "SILENT", 0.0)
     start(say, 1)

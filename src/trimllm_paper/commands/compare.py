@@ -14,7 +14,6 @@ run's own seed is compared, or the first. Times depend on the machine and are no
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,6 @@ import pandas as pd
 from scipy.stats import binom
 
 from trimllm.base.errors import UserError
-from trimllm_paper import invocation, kept_runs
-from trimllm_paper.config.load import validated
-from trimllm_paper.config.models import Config
 from trimllm_paper.derive import Accuracy, chains, dropped
 from trimllm_paper.frames import Frame, frame, rows
 from trimllm_paper.recipe import keys_of, seed_folders
@@ -35,8 +31,6 @@ SAME_LOSS = 0.01  # nats a token between equal cells, at most; rounding moves th
 KEY = ("model", "domain", "recipe", "task")
 # Of a provenance, what is compared.
 FACTS = ("config_hash", "git_commit", "code_hash", "versions", "hardware", "data_hashes", "seed")
-# Keys that say which of several seeds this is and where files lie.
-PLACES = ("seed", "results", "replicates", "domains_folder", "downloads", "mirror")
 
 
 def compared(one: Accuracy, other: Accuracy) -> dict[str, Any]:
@@ -75,23 +69,7 @@ def facts(evaluations: pd.DataFrame) -> dict[str, str]:
     return {key: ", ".join(sorted(each)) for key, each in values.items()}
 
 
-def settings(folder: Path, configfiles: Sequence[Path]) -> dict[str, str]:
-    """Configuration of a folder's results, flat: that beside kept ones, else the given files'."""
-    own = folder / kept_runs.CONFIG
-    named = [own] if own.is_file() else configfiles
-    config = validated(Config, invocation.configuration(named), named)
-    flat = keys_of(config.model_dump(mode="json"))
-    return {key: json.dumps(value) for key, value in flat if key not in PLACES}
-
-
-def print_differences(one: Mapping[str, str], other: Mapping[str, str]) -> None:
-    """A line for each key in which two sides differ, with both values."""
-    for key in {**one, **other}:
-        if one.get(key) != other.get(key):
-            print(f"  {key}: {one.get(key, 'none')} | {other.get(key, 'none')}")
-
-
-def run(folder: Path, kept: Path, show: str = DIFFERENT, configfiles: Sequence[Path] = ()) -> int:
+def run(folder: Path, kept: Path, show: str = DIFFERENT) -> int:
     """Print the comparison; the last line on stdout is one JSON object. Exit status 1 if so many
     cells are different that chance alone explains it in at most one of twenty comparisons."""
     mine = frame(folder)
@@ -119,10 +97,10 @@ def run(folder: Path, kept: Path, show: str = DIFFERENT, configfiles: Sequence[P
             print(f"In {place} alone: {len(keys)} cells, such as {'/'.join(min(keys))}")
     made = [facts(pd.concat([run[key] for key in both])) for run in groups]
     print("Made differently (first | second):" if made[0] != made[1] else "Made alike.")
-    print_differences(*made)
-    if made[0].get("config_hash") != made[1].get("config_hash"):
-        print("Keys of the configuration (first | second):")
-        print_differences(*(settings(one, configfiles) for one in (folder, kept)))
+    for key in sorted({**made[0], **made[1]}):
+        first, second = (one.get(key, "none") for one in made)
+        if first != second:
+            print(f"  {key}: {first} | {second}")
     print(json.dumps({"counts": counts, "cells": cells}))
     chance = binom.sf(counts[DIFFERENT] - 1, unequal, CHANCE)
     return int(counts[DIFFERENT] > 0 and chance < CHANCE + 1e-9)

@@ -5,12 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from result_files import Evaluations
 
-from trimllm_paper import invocation
 from trimllm_paper.__main__ import main
-from trimllm_paper.commands import reference
 
 Runs = tuple[Evaluations, Evaluations]
 
@@ -29,8 +26,8 @@ def both(tmp_path: Path) -> Runs:
 def compare(capsys: pytest.CaptureFixture) -> Any:
     """Exit status, printed text, and the cells of a comparison by recipe."""
 
-    def run(runs: Runs, *more: str) -> tuple[int, str, dict[str, Any]]:
-        code = main(["compare", *(str(run.root) for run in runs), *more])
+    def run(runs: Runs) -> tuple[int, str, dict[str, Any]]:
+        code = main(["compare", *(str(run.root) for run in runs)])
         out = capsys.readouterr().out
         return code, out, {c["recipe"]: c for c in json.loads(out.splitlines()[-1])["cells"]}
 
@@ -102,18 +99,3 @@ def test_a_difference_beyond_the_intervals_is_different_and_says_how_it_was_made
     assert "versions.torch: 2.13.0 | 2.14.0" in out and "lm_eval" not in out
     assert "| Another" in out and "config_hash: c0ffeec0ffee | otherotherot" in out
     assert "git_commit" in out  # the second has none
-
-
-def test_keys_that_differ_are_named_with_both_values(
-    both: Runs, compare: Any, tmp_path: Path
-) -> None:
-    """The kept run's configuration lies beside it, the other's is what was given."""
-    (tmp_path / "top.yaml").write_text("trim: {documents: 77}")
-    kept, _ = reference.configuration(["finetune={patience: 9}"], both[1].root)
-    (both[1].root / "config.yaml").write_text(yaml.safe_dump(kept))
-    assert "documents" not in compare(both)[1]  # of equal hashes nothing is said
-    both[1].add("full_ft", 80, provenance={"config_hash": "other" * 8})
-    out = compare(both, "--configfile", str(invocation.DEFAULT), str(tmp_path / "top.yaml"))[1]
-    keys = out.partition("Keys of the configuration")[2].splitlines()[1:-1]
-    shown = sorted(line.strip() for line in keys)
-    assert shown == ["finetune.patience: 1 | 9", "trim.documents: 77 | 256"]

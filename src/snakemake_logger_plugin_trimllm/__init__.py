@@ -99,7 +99,7 @@ class LogHandler(LogHandlerBase):
         if 0 < self.done == self.total:
             words = f"in {spent / 60:.0f} min"
         elif done:
-            pace = done / sum(self.took.values())  # at which running jobs are thought to go on
+            pace = done / sum(self.took.values())  # of finished jobs, assumed of running ones
             for job, (_, since) in [*self.running.items()]:
                 done += min(SECONDS.get(job, 0.0), pace * (now - since))
             left = spent * max(0.0, whole - done) / done / 60

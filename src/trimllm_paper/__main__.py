@@ -65,8 +65,6 @@ def parser() -> argparse.ArgumentParser:
     add = command("compare", "does a run agree with another, cell by cell, paired by document")
     add("folder", type=Path, nargs="?", default=Path("results"), help="yours")
     add("kept", type=Path, nargs="?", default=Path("results/reference"))
-    verdicts = ("different", "within noise", "equal", "all")
-    add("--show", choices=verdicts, default="different", help="cells to list")
     add = command("reference", "keep a run's small results and its configuration")
     add("results", type=Path, help="folder of the run")
     add("reference", type=Path, help="folder that keeps them")

@@ -172,7 +172,7 @@ def nearest(frame: Frame, model: str, domain: str, name: str, kept_percent: floa
 
 def held_back_shares(frame: Frame, model: str, domain: str, name: str) -> dict[int, float]:
     """Sublayers dropped -> held-back accuracy of a chain's checkpoints over Full-FT's, means over
-    seeds; empty if it was not recorded. Where annealing has none, that of the epoch counts."""
+    seeds; empty if it was not recorded. Without an annealed checkpoint, its epoch's counts."""
     place = {"model": model, "domain": domain}
     states = where(frame.epochs, **place, name=name)
     full = where(frame.trainings, **place, recipe=FULL_FT, kept=True)

@@ -73,7 +73,7 @@ def gpus_present() -> int:
 
 
 def uses_gpu(config: Any) -> bool:
-    """Whether jobs run on a GPU; without a query of the driver."""
+    """Whether jobs run on a GPU; does not query the driver."""
     device = config.compute.device
     return device == "cuda" or (device == "auto" and gpus_present() > 0)
 

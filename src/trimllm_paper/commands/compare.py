@@ -69,7 +69,7 @@ def facts(evaluations: pd.DataFrame) -> dict[str, str]:
     return {key: ", ".join(sorted(each)) for key, each in values.items()}
 
 
-def run(folder: Path, kept: Path, show: str = DIFFERENT) -> int:
+def run(folder: Path, kept: Path) -> int:
     """Print the comparison; the last line on stdout is one JSON object. Exit status 1 if so many
     cells are different that chance alone explains it in at most one of twenty comparisons."""
     mine = frame(folder)
@@ -85,7 +85,7 @@ def run(folder: Path, kept: Path, show: str = DIFFERENT) -> int:
         dict(zip(KEY, key, strict=True)) | compared(*(Accuracy(rows(run[key])) for run in groups))
         for key in both
     ]
-    if shown := [cell for cell in cells if show in ("all", cell["verdict"])]:
+    if shown := [cell for cell in cells if cell["verdict"] == DIFFERENT]:
         print(pd.DataFrame(shown).round(1).to_string(index=False))
     counts = {word: 0 for word in (EQUAL, NOISE, DIFFERENT)} | Counter(c["verdict"] for c in cells)
     print(f"{len(cells)} cells in both: {', '.join(f'{n} {word}' for word, n in counts.items())}")

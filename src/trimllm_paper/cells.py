@@ -39,7 +39,7 @@ class Block:
     name: str = ""  # of the model in paths; "" for the paper's numbers alone
     model: Model | None = None
     hardware: str | None = None
-    own_model: bool = False  # whether it is the paper's model
+    own_model: bool = False  # whether it is the paper's model, fully fine-tuned
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class _Builder:
             beside.add(compared)
             published_as = labels[compared] if paper else None
             is_paper = own_speed if hardware else own_model
-            place = name, model, hardware, own_model
+            place = name, model, hardware, own_model and not self.context.lora
             yield Block(key, label, compared, published_as, is_paper, *place)
         for key in paper:
             if key in labels and key not in beside:
@@ -261,14 +261,10 @@ class _Builder:
         if fallen and verdict.lost_at_home(accuracy, self.frame, self.context.domains):
             lost = "it has lost its own domain: what it loses elsewhere is no specialization"
             shape = [Relation(None, f"{lost}; {shape[0].text}")]
-        own = self._own(line.block) and not column.stand_in
+        own = line.block.own_model and not column.stand_in
         # A model that was specialized on another domain need not know this one.
         preserves = None if elsewhere or is_baseline else full
         return verdict.judge(accuracy, number, shape, own=own, preserves=preserves)
-
-    def _own(self, block: Block) -> bool:
-        """Whether it is the paper's model, fully fine-tuned."""
-        return block.own_model and not self.context.lora
 
     def _difference(self, line: Line, column: Column) -> Cell | None:
         """Points over the first chain at the same kept fraction."""
@@ -284,7 +280,7 @@ class _Builder:
     def _size(self, line: Line, column: Column) -> Cell | None:
         """Mean, smallest and largest over domains. Judged if it follows from accuracy: the smallest
         above a bar (the largest over domains), and of compressed models the paper's own."""
-        row, size, own = line.row, column.of, self._own(line.block)
+        row, size, own = line.row, column.of, line.block.own_model
         if NONE in line.accuracies.values():
             return Cell(judged=(NONE, ""))
         accuracies = [one for one in line.accuracies.values() if isinstance(one, Accuracy)]

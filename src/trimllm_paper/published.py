@@ -16,8 +16,7 @@ import yaml
 Value = float | str | None
 """A number, a bound as printed (">=50%"), or None where the paper leaves the cell empty."""
 
-_FILE = Path(__file__).with_suffix(".yaml")
-_CONTENT: dict[str, Any] = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
+_CONTENT: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
 LABELS: dict[str, str] = _CONTENT["labels"]
 """The paper's models as it prints them."""
 UNITS: dict[str, int] = _CONTENT["units"]

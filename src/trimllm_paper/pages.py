@@ -36,8 +36,8 @@ ABLATION = {
 }
 ENGINES = {"decode": "decoding, tokens/s", "speedup": "decoding, ×", "prefill_speedup": "prompt, ×"}
 RATES = {
-    **{"throughput": "decoding (tokens/s)", "speedup": "× full model"},
-    **{"prefill": "prompt (tokens/s)", "unit_bytes": "sublayer bytes (%)"},
+    **{"throughput": "decoding, tokens/s", "speedup": "decoding, ×"},
+    **{"prefill": "prompt, tokens/s", "unit_bytes": "sublayer bytes (%)"},
 }
 TABLES: dict[str, tuple[Any, ...]] = {
     "default": ("reference", "table2", DOMAINS | SIZES),

@@ -27,7 +27,7 @@ DOMAINS = {
     "lexglue": "LexGLUE†",
     "financeqa": "FinanceQA†",
 }
-OURS, OURS_50, OURS_30 = "ours, not the paper's", "trimllm_50_ours", "trimllm_30_ours"
+OURS_50, OURS_30 = "trimllm_50_ours", "trimllm_30_ours"
 SIZES = {"true_bytes": "bytes (%)"}
 ANSWERS = {"disflqa": "Disfl-QA, F1 (%)", "fiqa_answers": "FiQA, F1 (%)", **SIZES}
 ABLATION = {
@@ -88,17 +88,17 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _table(
     run: str, table: str, columns: Mapping[str, str], model: str = SMOLLM2, digits: int = 1
 ) -> str:
-    """Some columns of a kept table: every row that has a number in the first one."""
-    cells = _kept(run, table, model)
+    """Some columns of a kept table: every row that has a number in the first one, by section."""
+    cells, lines = _kept(run, table, model), []
     first = cells.xs(next(iter(columns)), level="column")
-    first = first[first["value"].notna()]
-    ours = first["section"].fillna("").str.startswith(f"{OURS}: recipe")
-    labels = first["row_label"] + ours.map({True: ", our recipe", False: ""})
-    rows = [
-        [label, *(_text(cells, str(row), c, digits) for c in columns)]
-        for row, label in labels.items()
-    ]
-    return _markdown(["", *columns.values()], rows)
+    first = first[first["value"].notna()].fillna({"section": ""})
+    for section, rows in first.groupby("section", sort=False):
+        if section:
+            heading = str(section).removeprefix("ours, not the paper's: ")
+            lines.append([f"*{heading}*", *([""] * len(columns))])
+        for row, label in rows["row_label"].items():
+            lines.append([label, *(_text(cells, str(row), c, digits) for c in columns)])
+    return _markdown(["", *columns.values()], lines)
 
 
 def _results() -> str:

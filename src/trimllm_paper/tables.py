@@ -138,7 +138,8 @@ def table_engines(context: Context) -> Table:
     formats = [name for name in context.engines.formats if name not in lacking]
     rows = []
     for name, batch, row in product(formats, context.engines.batches, models):
-        key, section = f"{name}_{batch}_{row.key}", f"{FORMATS[name]}, {name}, batch {batch}"
+        key, place = f"{name}_{batch}_{row.key}", dict.fromkeys((FORMATS[name], name))
+        section = f"{', '.join(place)}, batch {batch}"
         rows.append(replace(row, key=key, format=name, batch=batch, section=section))
     return Table(
         "table_engines",

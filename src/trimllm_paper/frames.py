@@ -146,7 +146,7 @@ def tier_note(paths: Files) -> str:
         return "Mixed: some numbers measured here, some kept results"
     if kept:
         names = ", ".join("/".join(folder.parts[-2:]) for folder in kept)
-        return f"Reference: kept results of an earlier run ({names}), not measured here"
+        return f"Kept run ({names}): measured by this project, not by a run of yours"
     return "Measured here" if runs else "Nothing measured"
 
 

@@ -25,7 +25,8 @@ LEGEND = (
     "In brackets: 95% interval (of accuracies over documents and seeds, of speeds over rounds), of "
     "sizes the smallest and largest; ±: standard deviation over seeds. Verdicts: "
     + "; ".join(f"{mark} {name}" for name, mark in verdict.MARKS.items())
-    + "; no mark: nothing to compare with. Rules: src/trimllm_paper/verdict.py; reasons: the CSV."
+    + "; no mark: nothing to compare with. Seen: the gain over Pretrained, the share of Full-FT or "
+    "the gain in speed is as the paper says; collapsed: near chance. Reasons: the CSV."
 )
 
 

@@ -34,7 +34,7 @@ def figure1(frame: Frame, context: Context, stem: str | Path) -> None:
     model. Compressors drop no sublayer: they stand in Figure 2, by their bytes.
     """
     beside, count = context.beside, len(context.domains)
-    notes = "Bars and the grey band: intervals of 95% over documents and seeds."
+    notes = "Bars and band: 95% intervals. Missing points were not evaluated."
     text = ("accuracy as sublayers are dropped", [frame.evaluations], notes)
     with style.figure(stem, context, *text, (2, count), sharex=True, sharey=True) as axes:
         for (above, below), domain in zip(axes.T, context.domains, strict=True):
@@ -201,7 +201,7 @@ def readme(frame: Frame, context: Context, stem: str | Path) -> None:
     """Accuracy (%) on the first domain against bytes (%), ours beside other compressors."""
     domain, place = context.domains[0], (frame, context.model.name, context.domains[0].name)
     evaluations = where(frame.evaluations, domain=domain.name)
-    text = (f"{domain.label}, accuracy against bytes", [evaluations], "Bars: 95% intervals.")
+    text = (f"{style.title(domain)}, accuracy against bytes", [evaluations], "Bars: 95% intervals.")
     with style.figure(stem, context, *text, (1, 1), (5.6, 2.9)) as axes:
         ax, points = axes[0][0], points_of(frame, context, domain)
         panel(ax, points, style.looks(context))

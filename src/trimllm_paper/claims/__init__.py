@@ -73,8 +73,8 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
         stand_ins = [] if context.model.published else ["the model"]
         stand_ins += [one.name for one in context.domains if one.stand_in]
         stand_ins += ["the hardware"] if frame.timings.hardware.str.startswith("cpu").any() else []
-        random = frame.timings.model.str.startswith(RANDOM).any()
-        stand_ins += ["models with random weights (speed)"] if random else []
+        if frame.timings.model.str.startswith(RANDOM).any():
+            stand_ins.append("random weights (speed)")
         stand_ins += ["adapters for full fine-tuning"] if context.lora else []
         names = ", ".join(stand_ins) or "none"
         parts = (f"## {context.model.label}: {totals}", f"\nStand-ins: {names}.\n", grid, "")

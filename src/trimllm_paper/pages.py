@@ -27,7 +27,7 @@ DOMAINS = {
     "lexglue": "LexGLUE†",
     "financeqa": "FinanceQA†",
 }
-OURS_50, OURS_30 = "trimllm_50_ours", "trimllm_30_ours"
+OURS, OURS_50, OURS_30 = "ours, not the paper's: ", "trimllm_50_ours", "trimllm_30_ours"
 SIZES = {"true_bytes": "bytes (%)"}
 ANSWERS = {"disflqa": "Disfl-QA, F1 (%)", "fiqa_answers": "FiQA, F1 (%)", **SIZES}
 ABLATION = {
@@ -94,8 +94,7 @@ def _table(
     first = first[first["value"].notna()].fillna({"section": ""})
     for section, rows in first.groupby("section", sort=False):
         if section:
-            heading = str(section).removeprefix("ours, not the paper's: ")
-            lines.append([f"*{heading}*", *([""] * len(columns))])
+            lines.append([f"*{str(section).removeprefix(OURS)}*", *([""] * len(columns))])
         for row, label in rows["row_label"].items():
             lines.append([label, *(_text(cells, str(row), c, digits) for c in columns)])
     return _markdown(["", *columns.values()], lines)
@@ -108,9 +107,8 @@ def _results() -> str:
         [label, _text(real, row, "sciq"), *(_text(default, row, domain) for domain in DOMAINS)]
         for label, row in RECIPES.items()
     ]
-    choices = _kept("reference_choices", "table2")
-    shown = [_text(choices, OURS_50, domain) for domain in DOMAINS]
-    rows.append(["TrimLLM, 50%, our recipe taught by all choices, one seed", "–", *shown])
+    taught = [_text(_kept("reference_choices", "table2"), OURS_50, one) for one in DOMAINS]
+    rows.append(["TrimLLM, 50%, our recipe taught by all choices, one seed", "–", *taught])
     printed = [published.accuracies("llama-7b", domain) for domain in ("sciq", *DOMAINS)]
     paper = [f"{one['full_ft']:.1f} / {one['trimllm_50']:.1f}" for one in printed]
     rows.append(["*The paper, LLaMA-7B: Full-FT / 50%*", *paper])

@@ -146,7 +146,7 @@ def tier_note(paths: Files) -> str:
         return "Mixed: some numbers measured here, some kept results"
     if kept:
         names = ", ".join("/".join(folder.parts[-2:]) for folder in kept)
-        return f"Kept run ({names}): measured by this project, not by a run of yours"
+        return f"Kept results of this project ({names}), not of your own run"
     return "Measured here" if runs else "Nothing measured"
 
 

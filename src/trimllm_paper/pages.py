@@ -107,8 +107,8 @@ def _results() -> str:
         [label, _text(real, row, "sciq"), *(_text(default, row, domain) for domain in DOMAINS)]
         for label, row in RECIPES.items()
     ]
-    taught = [_text(_kept("reference_choices", "table2"), OURS_50, one) for one in DOMAINS]
-    rows.append(["TrimLLM, 50%, our recipe taught by all choices, one seed", "–", *taught])
+    one_seed = [_text(_kept("reference_choices", "table2"), OURS_50, one) for one in DOMAINS]
+    rows.append(["TrimLLM, 50%, our recipe, all choices (one seed)", "–", *one_seed])
     printed = [published.accuracies("llama-7b", domain) for domain in ("sciq", *DOMAINS)]
     paper = [f"{one['full_ft']:.1f} / {one['trimllm_50']:.1f}" for one in printed]
     rows.append(["*The paper, LLaMA-7B: Full-FT / 50%*", *paper])

@@ -26,7 +26,7 @@ LEGEND = (
     "sizes the smallest and largest; ±: standard deviation over seeds. Verdicts: "
     + "; ".join(f"{mark} {name}" for name, mark in verdict.MARKS.items())
     + "; no mark: nothing to compare with. Seen: the gain over Pretrained, the share of Full-FT or "
-    "the gain in speed is as the paper says; collapsed: near chance. Reasons: the CSV."
+    "the gain in speed is as the paper says; collapsed: near chance (verdict.py). Reasons: the CSV."
 )
 
 

@@ -75,7 +75,7 @@ def test_a_note_says_what_was_measured_here(tmp_path: Path) -> None:
     of_kept = [kept / "scans/m/d.json", kept / "seed_1/eval/m/d/full_ft/t.json"]
     of_mine = [mine / "scans/m/d.json"]
     assert tier_note([*of_kept]) == (
-        "Kept run (results/kept_real): measured by this project, not by a run of yours"
+        "Kept results of this project (results/kept_real), not of your own run"
     )
     assert tier_note(of_mine) == "Measured here"
     assert tier_note([*of_kept, *of_mine]).startswith("Mixed")

@@ -22,7 +22,7 @@ from trimllm.base.names import PAPER_CRITERION
 from trimllm_paper import published, verdict
 from trimllm_paper.claims import checks
 from trimllm_paper.claims.evidence import Evidence, Finding, holm
-from trimllm_paper.context import Context
+from trimllm_paper.context import STAND_IN_FOR, Context
 from trimllm_paper.frames import Frame, tier_note
 from trimllm_paper.recipe import RANDOM
 from trimllm_paper.verdict import COLLAPSED, NOT_RUN
@@ -72,9 +72,9 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
         grid = DataFrame(lines, columns=heads).to_markdown(index=False, tablefmt="github")
         stand_ins = [] if context.model.published else ["the model"]
         stand_ins += [one.name for one in context.domains if one.stand_in]
-        stand_ins += ["the hardware"] if frame.timings.hardware.str.startswith("cpu").any() else []
-        if frame.timings.model.str.startswith(RANDOM).any():
-            stand_ins.append("random weights (speed)")
+        stand_ins += sorted({*frame.timings.hardware} - {*checks.CONSUMER, *checks.A100})
+        shapes = {one for one in frame.timings.model if one.startswith(RANDOM)}
+        stand_ins += sorted(shapes - {f"{RANDOM}{STAND_IN_FOR}"})
         stand_ins += ["adapters for full fine-tuning"] if context.lora else []
         names = ", ".join(stand_ins) or "none"
         parts = (f"## {context.model.label}: {totals}", f"\nStand-ins: {names}.\n", grid, "")

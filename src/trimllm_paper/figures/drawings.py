@@ -201,7 +201,7 @@ def readme(frame: Frame, context: Context, stem: str | Path) -> None:
     """Accuracy (%) on the first domain against bytes (%), ours beside other compressors."""
     domain, place = context.domains[0], (frame, context.model.name, context.domains[0].name)
     evaluations = where(frame.evaluations, domain=domain.name)
-    text = (f"{style.title(domain)}, accuracy against bytes", [evaluations], "Bars: 95% intervals.")
+    text = (f"{domain.label}, accuracy against bytes", [evaluations], "Bars: 95% intervals.")
     with style.figure(stem, context, *text, (1, 1), (5.6, 2.9)) as axes:
         ax, points = axes[0][0], points_of(frame, context, domain)
         panel(ax, points, style.looks(context))

@@ -121,8 +121,9 @@ def figure(
             text += f"Seeds: {seeds}. "
         if context.lora:
             text += f"{context.named('Full-FT')}: adapters in its place. "
-        if stand_ins := [one.stand_in for one in context.domains if one.stand_in]:
-            text += f"† {stand_ins[0] if len(stand_ins) == 1 else 'stand-in data'}. "
+        if stand_ins := [one for one in context.domains if one.stand_in]:
+            alone = f"{stand_ins[0].label}: {stand_ins[0].stand_in}"
+            text += f"{alone if len(stand_ins) == 1 else '† stand-in data'}. "
         lines = textwrap.fill(text + notes, int(width * 19))
         drawn.supxlabel(lines, x=0.01, ha="left", fontsize=6.5, color="#333333")
         Path(stem).parent.mkdir(parents=True, exist_ok=True)

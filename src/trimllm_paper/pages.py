@@ -20,25 +20,16 @@ BLOCK = re.compile(r"(<!-- block: (\w+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 SMOLLM2, QWEN = "smollm2-135m", "qwen2.5-coder-0.5b"
 TIMED, SHAPE = f"cpu-amd-epyc/{SMOLLM2}", "cpu-amd-epyc/random-llama-1b"
 IN_ENGINES = f"cpu-intel-xeon/{SMOLLM2}"
-DOMAINS = {
-    "piqa": "PIQA",
-    "sciq": "SciQ†",
-    "medmcqa": "MedMCQA†",
-    "lexglue": "LexGLUE†",
-    "financeqa": "FinanceQA†",
-}
+DOMAINS = {"piqa": "PIQA", "sciq": "SciQ†", "medmcqa": "MedMCQA†"}
+DOMAINS |= {"lexglue": "LexGLUE†", "financeqa": "FinanceQA†"}
 OURS, OURS_50, OURS_30 = "ours, not the paper's: ", "trimllm_50_ours", "trimllm_30_ours"
 SIZES = {"true_bytes": "bytes (%)"}
 ANSWERS = {"disflqa": "Disfl-QA, F1 (%)", "fiqa_answers": "FiQA, F1 (%)", **SIZES}
-ABLATION = {
-    **{"sciq": "SciQ†", "sciq_minus": "difference"},
-    **{"lexglue": "LexGLUE†", "lexglue_minus": "difference"},
-}
+ABLATION = {"sciq": "SciQ†", "sciq_minus": "difference"}
+ABLATION |= {"lexglue": "LexGLUE†", "lexglue_minus": "difference"}
 ENGINES = {"decode": "decoding, tokens/s", "speedup": "decoding, ×", "prefill_speedup": "prompt, ×"}
-RATES = {
-    **{"throughput": "decoding, tokens/s", "speedup": "decoding, ×"},
-    **{"prefill": "prompt, tokens/s", "unit_bytes": "sublayer bytes (%)"},
-}
+RATES = {"throughput": "decoding, tokens/s", "speedup": "decoding, ×"}
+RATES |= {"prefill": "prompt, tokens/s", "unit_bytes": "sublayer bytes (%)"}
 TABLES: dict[str, tuple[Any, ...]] = {
     "default": ("reference", "table2", DOMAINS | SIZES),
     "choices": ("reference_choices", "table2", DOMAINS | SIZES),

@@ -94,7 +94,6 @@ lint: $(STAMP) .envs/types/.complete  ## format, style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
-	$(BIN)/python -m pytest tests/workflow/test_plans.py -k lint
 	.envs/types/bin/python -m mypy --python-executable $(BIN)/python
 
 docs: .envs/docs/.complete  ## the API reference, build/site/api/index.html

@@ -49,33 +49,17 @@ def test_a_wheel_is_built_from_the_sdist_and_runs_in_a_clean_environment(tmp_pat
     assert run.returncode == 0 and "plan" in run.stdout, run.stderr
 
 
-WITHOUT = """
-import sys
-from importlib.machinery import PathFinder
-
-class Without(PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        is_there = name.partition(".")[0] not in sys.argv[1].split(",")
-        return super().find_spec(name, path, target) if is_there else None
-
-sys.meta_path[sys.meta_path.index(PathFinder)] = Without
-"""
-LIBRARY = """
+(EXAMPLE,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+(CHECKPOINT,) = re.findall(r'checkpoint = "(.+?)"', EXAMPLE)
+WITHOUT = "import sys; sys.modules |= dict.fromkeys(sys.argv[1].split(','))\n"
+LIBRARY = f"""
+from models import tiny, word_tokenizer
 import trimllm
-from models import random_documents, tiny, word_tokenizer
-
-path = trimllm.save(tiny("llama"), word_tokenizer(), "model")
-model, tokenizer = trimllm.load(path)
-documents = random_documents(8)
-assert len(trimllm.scan(model, tokenizer, documents).sublayers) == len(trimllm.units(model))
-settings = trimllm.TrainSettings(learning_rate=1e-3, dtype="float32")
-options = {"train": documents, "calibration": documents, "step": 2, "until": 2}
-(*_, last) = trimllm.trim(model, tokenizer, **options, settings=settings)
-trimllm.save(model, tokenizer, "trimmed")
+trimllm.save(tiny("llama", num_hidden_layers=30), word_tokenizer(), {CHECKPOINT!r})
+{EXAMPLE}
 import trimllm.auto
 from transformers import AutoModelForCausalLM
-assert last.dropped == 2 and AutoModelForCausalLM.from_pretrained("trimmed").config.units
+assert len(trimllm.units(AutoModelForCausalLM.from_pretrained("trimmed"))) == 54
 """
 MODULES = {"Jinja2": "jinja2", "pillow": "PIL", "PyYAML": "yaml"}
 
@@ -93,7 +77,7 @@ def run_without(extras: tuple[str, ...], keep: set[str], code: str, folder: Path
     return subprocess.run(words, capture_output=True, text=True, cwd=folder, env=env)
 
 
-def test_the_library_runs_without_any_extra(tmp_path: Path) -> None:
+def test_the_readmes_example_runs_without_any_extra(tmp_path: Path) -> None:
     # huggingface_hub brings PyYAML
     extras, keep = ("evaluate", "pipeline", "compress", "export"), {"yaml"}
     run = run_without(extras, keep, LIBRARY, tmp_path)

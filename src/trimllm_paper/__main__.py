@@ -40,7 +40,6 @@ def parser() -> argparse.ArgumentParser:
     add("checkpoint", type=Path, help="a checkpoint's folder, plain or trimmed")
     add("--format", default="gguf_q8_0", choices=VARIANTS)
     add("--output", type=Path, help="new folder; default: CHECKPOINT-FORMAT")
-    add("--texts", type=Path, help="file of texts to verify on, one a line")
     add = command("serve", "serve a GGUF file, or a folder with one, by llama.cpp over HTTP")
     add("model", type=Path, help="GGUF file, folder of an export, or results of a run of `own`")
     add("--host", default="127.0.0.1")

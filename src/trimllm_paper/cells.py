@@ -21,7 +21,7 @@ from trimllm_paper.published import Value
 from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, RANDOM, Recipe
 from trimllm_paper.recipe import FULL_FT_CHOICES as CHOICES
 from trimllm_paper.specification import Column, Row
-from trimllm_paper.tables import REFERENCE_KEPT, TABLES
+from trimllm_paper.tables import TABLES
 from trimllm_paper.verdict import NONE, NOT_RUN, Relation, Verdict
 
 NO_VERDICT: Verdict = (None, "")
@@ -152,8 +152,7 @@ class _Builder:
                 yield from self._line(block, row, timings[name])
                 for other in () if self.domains else more:
                     section = f"trimmed by {timings[other].content.get('pattern') or other}"
-                    key = f"{row.key}_{other}"
-                    shown = replace(row, key=key, section=section, paper="")
+                    shown = replace(row, key=f"{row.key}_{other}", section=section)
                     others.append((shown, timings[other]))
             for row, timing in sorted(others, key=lambda one: one[0].section):
                 yield from self._line(block, row, timing)
@@ -161,7 +160,7 @@ class _Builder:
     def _line(self, block: Block, row: Row, timing: Any) -> Iterator[dict[str, Any]]:
         """Cells of a row; of the paper's blocks those that it prints."""
         columns = self.spec.columns
-        printed = {c.key: self._printed(block, row.paper or row.key, c) for c in columns}
+        printed = {c.key: self._printed(block, row.key, c) for c in columns}
         if not block.name and not any(value is not None for value in printed.values()):
             return
         accuracies = {c.key: self._measured(block, row, c) for c in self.domains}
@@ -292,6 +291,7 @@ class _Builder:
         values = [getattr(accuracy, size) for accuracy in accuracies]
         smallest = bool(row.smallest) and size == "kept_percent"
         value, printed = (max if smallest else fmean)(values), line.printed[column.key]
+        own = own and not (smallest and any(one.stand_in for one in self.domains))
         if printed is not None and (row.smallest or (compressed and own)):
             part = smallest and len(accuracies) < len(self.domains)
             judged = verdict.judge_size(value, printed, own=own, part=part)
@@ -331,23 +331,6 @@ class _Builder:
                 paper = float(line.printed["speedup"] or 0)
                 judged = verdict.judge_ratio(derive.speedup(timing), paper)
         return Cell(value, low, high, judged=judged, sources=(timing.source,))
-
-    def _trim_over(self, line: Line, column: Column) -> Cell | None:
-        """How many times as fast as the full, or compressed, model of this row TrimLLM is, both
-        measured against the full model."""
-        timing, printed, judged = line.timing, line.printed[column.key], NO_VERDICT
-        reference = next(row for row in self.spec.rows if row.kept == REFERENCE_KEPT)
-        trimmed = next(iter(self._timings(line.block, reference).values()), None)
-        if timing is None or trimmed is None:
-            return None
-        if timing.base not in (FULL, FULL_FT):
-            return Cell()
-        ratio = derive.over(trimmed, timing)
-        if printed is not None and line.block.is_paper:
-            judged = verdict.judge_speed(ratio[0], float(printed))
-        elif printed is not None:
-            judged = verdict.judge_ratio(ratio, float(printed))
-        return Cell(*ratio, judged=judged, sources=(trimmed.source, timing.source))
 
     def _time(self, line: Line, column: Column) -> Cell | None:
         """Minutes of training, or training or scans in percent of Full-FT's training."""

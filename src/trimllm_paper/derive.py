@@ -12,7 +12,6 @@ from typing import Any, Self
 import pandas as pd
 from more_itertools import flatten, map_reduce
 
-from trimllm_paper import published
 from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.intervals import (
     Difference,
@@ -23,7 +22,7 @@ from trimllm_paper.intervals import (
 )
 from trimllm_paper.recipe import FULL, FULL_FT
 
-PAPER_UNITS = published.UNITS["llama-7b"]
+PAPER_UNITS = 64  # sublayers of LLaMA-7B
 
 
 class Accuracy:
@@ -193,7 +192,8 @@ def trimmed_timings(
 ) -> dict[str, Any]:
     """Of a machine's timings of a model those of TrimLLM near a kept fraction, by chain or pattern:
     those of `first`, then the others."""
-    timed = near(where(timings, base="trim", compressor=compressor), kept_percent).sort_index()
+    timed = near(where(timings, base="trim", compressor=compressor), kept_percent)
+    timed = timed.drop_duplicates("name").sort_index()
     by_name = {row.name: row for row in rows(timed)}
     return {name: by_name[name] for name in (*first, *by_name) if name in by_name}
 

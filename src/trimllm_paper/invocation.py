@@ -1,16 +1,15 @@
 """What commands ask of Snakemake: a target, configuration files, and values that are changed."""
 
-import re
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
+from snakemake.cli import parse_config
 from snakemake.utils import update_config
 
-from trimllm_paper.config.load import COMMAND_LINE, PROJECT, ConfigError, read_yaml
+from trimllm_paper.config.load import COMMAND_LINE, MISSING, PROJECT, ConfigError, load, read_yaml
+from trimllm_paper.config.models import Config
 
 DEFAULT = PROJECT / "config" / "config.yaml"  # the configuration that the Snakefile takes by itself
 
@@ -31,12 +30,13 @@ def configuration(configfiles: Sequence[Path], changes: Sequence[str] = ()) -> d
     config: dict[str, Any] = {}
     for file in configfiles or [DEFAULT]:
         update_config(config, read_yaml(file) or {})
-    for change in changes:
-        key, _, text = change.partition("=")
-        if not re.fullmatch(r"[A-Za-z]\w+", key) or not text:
-            problem = "a change is KEY=VALUE, KEY one of the first level: 'trim={\"documents\": 9}'"
-            raise ConfigError(COMMAND_LINE, [key], text, problem)
-        with suppress(yaml.YAMLError):
-            text = yaml.safe_load(text)
-        update_config(config, {key: text})
-    return config
+    try:
+        update_config(config, parse_config(changes))
+        return config
+    except ValueError as error:
+        raise ConfigError(COMMAND_LINE, (), MISSING, str(error)) from None
+
+
+def checked(configfiles: Sequence[Path], changes: Sequence[str] = ()) -> Config:
+    """The same, checked as a run does. Raises `ConfigError`."""
+    return load(configuration(configfiles, changes), configfiles or [DEFAULT])

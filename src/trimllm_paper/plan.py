@@ -17,7 +17,8 @@ from trimllm_paper.resources import GIB, MIB, SLOW_START, TRAINING, Resources, s
 # Environment variable: a file to which the logger of a dry run writes a JSON line for each job.
 PLAN = "TRIMLLM_PLAN"
 # Rules whose checkpoints stay.
-STAY = ("fetch_model", "full_ft", "full_ft_choices", "sparse_ft", "settle_kept")
+STAY = ("fetch_model", "full_ft", "full_ft_choices", "sparse_ft", "settle_kept", "compress")
+PACKED = {"awq_int4": 0.3, "gptq_int4": 0.3, "llm_int8": 0.55}  # share of the bytes in 16 bits
 COPIES = {**dict.fromkeys(TRAINING, 2), "fetch": 1, "compress": 1}  # while a job runs
 SAFE = 0.75  # share of a cluster's longest time that a job may be expected to take
 SECONDS: dict[int, float] = {}  # expected, of each job of this process's run, by its number
@@ -28,6 +29,13 @@ class Job(NamedTuple):
 
     rule: str
     wildcards: Mapping[str, str]
+
+
+def work_of(job: Job) -> tuple[str, dict[str, str]] | None:
+    """Task and wildcards of a job; of an evaluation the domain whose tests are answered."""
+    task = task_of(job.rule)
+    tested = {"domain": job.rule.removeprefix("evaluate_")} if task == "evaluate" else {}
+    return (task, {**job.wildcards, **tested}) if task else None
 
 
 def pending(targets: list[str], configfiles: list[Path], changes: list[str]) -> list[Job]:
@@ -48,8 +56,7 @@ class Plan:
 
     def __init__(self, jobs: Iterable[Job], config: Any) -> None:
         self.config, self.resources, self.jobs = config, Resources(config), list(jobs)
-        tasks = ((task_of(job.rule), job.wildcards) for job in self.jobs)
-        self.work = [(task, wildcards) for task, wildcards in tasks if task]
+        self.work = [work for job in self.jobs if (work := work_of(job))]
         # `measure` is given the whole machine; a plan counts one core or GPU.
         threads = 1 if self.resources.gpu else config.compute.threads
         self.seconds = [self.resources.seconds(*one) for one in self.work]
@@ -79,14 +86,20 @@ class Plan:
     def disk_bytes(self, parallel: int) -> float:
         """Bytes of checkpoints that stay, and of the largest that pass while jobs run."""
         sizes = {name: stored_bytes(model) for name, model in self.config.models.items()}
-        stay = sum(sizes[job.wildcards["model"]] for job in self.jobs if job.rule in STAY)
+        kept = [job.wildcards for job in self.jobs if job.rule in STAY]
+        stay = sum(sizes[w["model"]] * PACKED.get(w.get("compressor", ""), 1.0) for w in kept)
+        chains = {(w["model"], w["domain"], w["name"]) for task, w in self.work if task == "trim"}
+        ratios = {name: one.ratio for name, one in self.resources.chains.items()}
+        # A chain keeps its last state, in which trained weights have 32 bits.
+        states = sum(sizes[model] * (1 + ratios[name]) for model, _, name in chains)
         passing = (sizes[w["model"]] * COPIES[task] for task, w in self.work if task in COPIES)
-        return stay + 2 * parallel * max(passing, default=0.0)
+        return stay + states + 2 * parallel * max(passing, default=0.0)
 
     def problems(self, here: bool) -> Iterator[str]:
         """Why jobs cannot run, on this machine (`here`) or a cluster: memory, GPUs, time limit."""
         have, limit = memory_bytes(), self.config.compute.longest_minutes
         cards = gpus.here() if here else ()
+        present = (len(cards) or gpus.gpus_present()) if here else 0
         gib = min((gib for _, gib in cards), default=self.resources.kind.gib)
         for (task, wildcards), seconds in zip(self.work, self.seconds, strict=True):
             need = self.resources.memory(task, wildcards)
@@ -95,8 +108,8 @@ class Plan:
             if here and need.host > have:
                 mib = f"{need.host / MIB:,.0f} MiB of memory, this machine has {have / MIB:,.0f}"
                 yield f"{job} needs about {mib} MiB; run a target without it or use another machine"
-            if here and need.gpu and count > (len(cards) or gpus.gpus_present()):
-                yield f"compute.processes: {job} needs {count} GPUs, this machine has {len(cards)}"
+            if here and need.gpu and count > present:
+                yield f"compute.processes: {job} needs {count} GPUs, this machine has {present}"
             if need.gpu > gib * GIB:
                 each = f"{need.gpu / GIB:.0f} GiB on each GPU of {gib:.0f} GiB"
                 yield f"compute.processes: {job} takes about {each}; see `make plan` for what fits"

@@ -19,10 +19,10 @@ Value = float | str | None
 _CONTENT: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
 LABELS: dict[str, str] = _CONTENT["labels"]
 """The paper's models as it prints them."""
-UNITS: dict[str, int] = _CONTENT["units"]
-"""Their attention and MLP sublayers."""
 DOMAINS: dict[str, str] = _CONTENT["domains"]
 """Columns of accuracy as the paper heads them."""
+CLAIMS: list[dict[str, Any]] = _CONTENT["claims"]
+"""The paper's headline sentences, to be checked on our own measurements."""
 KEEPS = 0.9
 """Share of Full-FT's accuracy that counts as no loss in the paper."""
 NEAR = {"medmcqa": "pubmedqa", "lexglue": "legalbench"}
@@ -34,19 +34,11 @@ class PublishedTable:
     """A table of the paper: block (a model, a GPU, an r; "" if there is one) -> row -> column."""
 
     columns: tuple[str, ...]
-    blocks: Mapping[str, Mapping[str, Mapping[str, Value]]]
-
-    def rows(self, block: str = "") -> tuple[str, ...]:
-        """Row keys of a block, in the paper's order; none for a block that it lacks."""
-        return tuple(self.blocks.get(block, {}))
+    blocks: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
     def value(self, row: str, column: str, block: str = "") -> Value:
         """The published value, or None where the paper has no such cell."""
         return self.blocks.get(block, {}).get(row, {}).get(column)
-
-    def number(self, row: str, column: str, block: str = "") -> float:
-        """The published value of a cell that holds a number."""
-        return float(str(self.value(row, column, block)))
 
 
 def bound_percent(value: float | str) -> float:
@@ -67,12 +59,10 @@ def table(name: str) -> PublishedTable:
     }
     # What follows from the numbers: ratios of speed, minutes, percent of Full-FT's time.
     for rows in blocks.values():
-        for key, row in rows.items():
+        for row in rows.values():
             if "throughput" in columns:
                 full = rows["fp16" if name == "table1" else "full_ft"]
                 row["speedup"] = row["throughput"] / full["throughput"]
-            if name == "table1" and key != "trimllm":
-                row["trim_over"] = rows["trimllm"]["throughput"] / row["throughput"]
             if name == "table7":
                 row["mem"] = row["final_mem"]
             for epochs in columns if name == "table9" else ():
@@ -87,7 +77,7 @@ def accuracies(block: str, domain: str, column: str = "") -> dict[str, float]:
     With `column` what they print there in the same rows, sizes in percent.
     """
     own = table("table2" if block in table("table2").blocks else "table8")
-    values = {row: own.value(row, column or domain, block) for row in own.rows(block)}
+    values = {row: one.get(column or domain) for row, one in own.blocks.get(block, {}).items()}
     return {row: bound_percent(one) for row, one in values.items() if one is not None}
 
 
@@ -95,8 +85,3 @@ def contradictions(table: str = "") -> list[dict[str, Any]]:
     """Numbers of the paper that cannot both be right: all, or those in a table."""
     every = _CONTENT["contradictions"]
     return [one for one in every if not table or f"{table}/" in " ".join(one["numbers"])]
-
-
-def claims() -> list[dict[str, Any]]:
-    """The paper's headline sentences, to be checked on our own measurements."""
-    return list(_CONTENT["claims"])

@@ -16,8 +16,8 @@ from trimllm_paper.recipe import FULL_FT, RANDOM, Recipe
 @dataclass(frozen=True)
 class Column:
     """A column that `shows` accuracy or difference (to the first chain) on `tasks` of the domain
-    `tested`; size or speed: the figure `of` an accuracy or a timing; trim_over: TrimLLM over the
-    row; time of training `epochs`, `of` minutes, share (of Full-FT's) or scans (likewise)."""
+    `tested`; size or speed: the figure `of` an accuracy or a timing; time of training `epochs`,
+    `of` minutes, share (of Full-FT's) or scans (likewise)."""
 
     key: str
     label: str
@@ -37,8 +37,7 @@ class Row:
     `kept` percent of the sublayers, or the smallest that keeps more than `smallest` percent of
     Full-FT, of `every` epoch or of those that other rows show; compressed by `compressor`.
 
-    `trained` is its domain, if not the column's; `paper` its row of the paper's table, if not `key`
-    (BLOCK/ROW in Table 6).
+    `trained` is its domain, if not the column's. In Table 6 `key` is BLOCK/ROW of the paper's.
     """
 
     key: str
@@ -51,7 +50,6 @@ class Row:
     compressor: str | None = None
     trained: str = ""
     section: str = ""
-    paper: str = ""
     format: str = ""
     batch: int = 1
 
@@ -89,7 +87,6 @@ _SPEEDS = (
     Column("throughput", "decode (tokens/s)", "speed", "decode", 2),
     Column("decode", "decode (tokens/s)", "speed", "decode", 1),
     Column("speedup", "over full", "speed", "speedup", 2, "×"),
-    Column("trim_over", "TrimLLM over it", "trim_over", "", 2, "×"),
     Column("compiled", "compiled (tokens/s)", "speed", "compiled", 2),
     Column("compiled_speedup", "compiled, over full", "speed", "compiled_speedup", 2, "×"),
     Column("share_decode", "of predicted", "speed", "share_decode", 0, "%"),

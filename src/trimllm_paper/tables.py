@@ -31,8 +31,8 @@ COMPRESSORS = {
     "gptq_int4": "GPTQ-int4",
     "awq_int4": "AWQ-int4",
 }
-REFERENCE_KEPT = CROSS_KEPT = 40
-"""Percent of the sublayers that the paper's TrimLLM keeps in Table 1, and in Tables 4 and 5."""
+PAPER_KEPT = 40
+"""Percent of the sublayers that the paper's TrimLLM keeps in Tables 1, 4 and 5."""
 
 OURS = "ours, not the paper's"
 TUNED = (
@@ -103,24 +103,24 @@ def _models(key: str, context: Context, which: str) -> tuple[Model, ...]:
 def table1(context: Context) -> Table:
     """Decoding throughput, on every machine that timed it."""
     names, timed = (*context.chains, *context.patterns), context.throughput
-    kept = sorted({*context.trim.kept_percent, *timed.kept_percent, REFERENCE_KEPT}, reverse=True)
-    keys = {"sparsegpt": "sparsegpt_2_4"} | {n: n for n in ("llm_int8", "gptq_int4", "awq_int4")}
+    kept = sorted({*context.trim.kept_percent, *timed.kept_percent, PAPER_KEPT}, reverse=True)
+    compressors = ("sparsegpt_2_4", "llm_int8", "gptq_int4", "awq_int4")
     return Table(
         "table1",
         "Table 1: decoding throughput at batch 1",
         context.select("main"),
         columns=(
             *speeds("throughput speedup compiled compiled_speedup share_decode share_prefill"),
-            *speeds("trim_over mem unit_bytes share prefill share_of_matrix peak"),
+            *speeds("mem unit_bytes share prefill prefill_speedup share_of_matrix peak"),
         ),
         rows=(
             Row("fp16", "16-bit", "full"),
-            *(Row(key, COMPRESSORS[name], "full", compressor=name) for key, name in keys.items()),
-            *(_trimllm(names, k, paper="trimllm" if k == REFERENCE_KEPT else "") for k in kept),
+            *(Row(name, COMPRESSORS[name], "full", compressor=name) for name in compressors),
+            *(_trimllm(names, k) for k in kept),
             *(_trimllm(names, kept[0], compressor=one) for one in timed.composed),
         ),
         notes=(
-            f"{ABOUT_SPEED} TrimLLM over it: TrimLLM ({REFERENCE_KEPT}%) over the row.",
+            ABOUT_SPEED,
             f"{ABOUT_MEM} Of copy bandwidth: bytes read a second over those of a plain copy, which "
             "also writes. Of matrix rate: operations a second over those of one large product.",
         ),
@@ -320,7 +320,7 @@ def _cross(context: Context, key: str, which: str, on: str, trained: tuple[str, 
     """Tables 4 and 5: models specialized on some domains, tested on those of the columns."""
     percents, rows = context.trim.kept_percent, [TUNED[0]]
     models = _models(key, context, "compared")
-    kept = CROSS_KEPT if CROSS_KEPT in percents else min(percents)
+    kept = PAPER_KEPT if PAPER_KEPT in percents else min(percents)
     groups = [("", "", context.paper_chain)]
     for name in context.other_chains:
         section = f"ours: recipe {name}, criterion {context.recipes[name].criterion}"

@@ -215,13 +215,6 @@ class Targets:
         places = product(names or FIGURES, self.main_models)
         return [f"{self.figures_folder}/{name}_{model}.png" for name, model in places]
 
-    def all_checkpoints(self) -> list[str]:
-        """Every checkpoint that Tables 2 and 8 evaluate, and the records of their chains."""
-        specs = [TABLES[key](self.tables) for key in ("table2", "table8")]
-        rows = [row for spec in specs for row in needed(spec, self.tables)]
-        manifests = [self.paths.manifest(*place) for *place, _ in rows]
-        return list(dict.fromkeys([*manifests, *self.main["epochs"]]))
-
     def all_exports(self) -> list[str]:
         """The main chains' kept checkpoints in the configured formats: records of their proofs."""
         return [

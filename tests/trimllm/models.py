@@ -164,3 +164,13 @@ def train_job(folder: Path, **fields: Any) -> TrainJob:
     """A job on the checkpoint and the documents of a `job_folder`, in so far as it has them."""
     paths = {path.stem: str(path) for path in folder.glob("*.jsonl")}
     return TrainJob(**{"checkpoint": str(folder / "base"), **paths, **fields})
+
+
+class Bomb:
+    """Makes a folder where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.mkdir, (self.path,)

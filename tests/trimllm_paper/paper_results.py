@@ -21,7 +21,8 @@ from result_files import (
 )
 
 from trimllm.base.files import read_json
-from trimllm_paper import claims, published
+from trimllm_paper import published
+from trimllm_paper.claims import checks
 from trimllm_paper.claims.evidence import Evidence, Finding
 from trimllm_paper.context import Context
 from trimllm_paper.frames import Frame
@@ -34,11 +35,8 @@ DOMAINS = ("piqa", "sciq", "medmcqa", "lexglue", "financeqa")
 CRITERIA = ("calibration", "activation_norm", "both")
 RATIOS = {"r_1": 1.0, "r_1_2": 0.5, "r_1_4": 0.25, "r_1_8": 0.125}
 UNITS, DOCUMENTS = 60, 4000
-COMPRESSORS = {
-    **{"sparsegpt": "sparsegpt_2_4", "llm_int8": "llm_int8"},
-    **{"gptq_int4": "gptq_int4", "awq_int4": "awq_int4"},
-}
-"""Row of Table 1 -> compressor."""
+COMPRESSORS = ("sparsegpt_2_4", "llm_int8", "gptq_int4", "awq_int4")
+"""Rows of Table 1."""
 
 
 def number(table: str, row: str, column: str, block: str = "") -> float:
@@ -105,7 +103,7 @@ class PaperResults:
     def table4_and_5(self) -> None:
         for name in ("table4", "table5"):
             table = published.table(name)
-            for row in table.rows():
+            for row in table.blocks[""]:
                 domain = row.removesuffix("_specialized")
                 for column in table.columns:
                     value = number(name, row, column)
@@ -139,10 +137,9 @@ class PaperResults:
             where = {"hardware": gpu, "model": model, "total": UNITS, "spread": 0.0}
             full = rate("fp16")
             self.timings.add("full", full, full=None, kept=UNITS, **where)
-            for row, compressor in COMPRESSORS.items():
-                recipe = f"full+{compressor}"
-                self.timings.add(recipe, rate(row), full=full, kept=UNITS, **where)
-            self.timings.add("trim_half/keep_40", rate("trimllm"), full=full, kept=24, **where)
+            for row in COMPRESSORS:
+                self.timings.add(f"full+{row}", rate(row), full=full, kept=UNITS, **where)
+            self.timings.add("trim_half/keep_40", rate("trimllm_40"), full=full, kept=24, **where)
         where["hardware"] = "a100"
         full = number("table7", "full_ft", "throughput")
         for compressor in ("sparsegpt_2_4", "awq_int4"):
@@ -153,9 +150,8 @@ class PaperResults:
 
     def table9(self) -> None:
         """The hours of eight epochs as seconds of passes; of TrimLLM nine, the first drops none."""
-        self.trained(
-            **{row: number("table9", row, "8") for row in published.table("table9").rows()}
-        )
+        rows = published.table("table9").blocks[""]
+        self.trained(**{row: number("table9", row, "8") for row in rows})
 
     def trained(
         self, *domains: str, full_ft: float, sparse_ft: float, trimllm: float = 4.0, **on: Any
@@ -175,7 +171,7 @@ def judged(
 ) -> Finding:
     """A claim on what was written."""
     evidence = Evidence(results.frame, results.context(*domains, own=own), criterion)
-    return claims.check(evidence, claim)
+    return getattr(checks, claim)(evidence)
 
 
 def verdict(results: PaperResults, claim: str, *domains: str, **more: Any) -> str:

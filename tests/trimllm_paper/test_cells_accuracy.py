@@ -119,7 +119,7 @@ def test_an_opt_model_stands_in_table_8(evaluations: Evaluations) -> None:
     cell = table.cell("tiny", "pretrained", "sciq")
     assert (cell.value, cell.printed, cell.verdict) == (84.9, 84.9, "reproduced")
     assert table.cell("tiny", "trimllm_40", "sciq").value == 85
-    assert {*published.table("table8").rows("opt-1.3b")} <= {*rows(table)}
+    assert {*published.table("table8").blocks["opt-1.3b"]} <= {*rows(table)}
     other = build("table8", evaluations.paths)
     assert blocks(other) == ["opt-1.3b", "opt-6.7b"] and other.cells.value.isna().all()
 
@@ -341,7 +341,7 @@ def test_each_cell_is_the_model_of_its_row_on_the_tests_of_its_column(cross: Eva
     table = build("table5", cross.paths, domains=domains, chains=["paper"])
     paper = published.table("table5")
     assert tuple(c.key for c in table.columns) == paper.columns
-    assert (*rows(table),) == paper.rows()
+    assert (*rows(table),) == (*paper.blocks[""],)
     assert table.cell("tiny", "piqa_specialized", "piqa").verdict == "not run"
     assert "MedMCQA-specialized" in to_markdown(table) and "trained_on" in to_csv(table)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from models import tiny, word_tokenizer
+from models import Bomb, tiny, word_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from wheels import make_wheel
 
@@ -110,16 +110,6 @@ def test_pickles_become_the_same_weights(opt: tuple[Path, Any], target: Path) ->
     origin = fetch({**HUB, "sha256": hashes(folder)}, target)
     assert_same(target, state)
     assert dict(one.split(":") for one in origin["pickles"].split()) == hashes(folder)
-
-
-class Bomb:
-    """Makes a folder where it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from result_files import (
 )
 
 from trimllm_paper import claims
+from trimllm_paper.claims import checks
 from trimllm_paper.claims.evidence import Evidence
 from trimllm_paper.figures import drawings
 from trimllm_paper.frames import Frame
@@ -92,7 +93,7 @@ def test_claims_are_judged_on_a_stand_in(tmp_path: Path) -> None:
         ("speedup_a100", REPRODUCED, REPRODUCED),  # of shapes, which are the paper's own
     ):
         for shown, expected in ((plain, on_plain), (lora, on_lora)):
-            assert claims.check(Evidence(frame, shown), name).verdict == expected, name
+            assert getattr(checks, name)(Evidence(frame, shown)).verdict == expected, name
     claims.write(frame, [lora], tmp_path / "claims")
     page = (tmp_path / "claims.md").read_text(encoding="utf-8")
     assert "adapters for full fine-tuning" in page and "LoRA-FT" in page

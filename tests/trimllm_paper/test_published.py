@@ -7,11 +7,10 @@ import pytest
 from trimllm_paper import published
 
 
-@pytest.mark.parametrize("one", published.contradictions(), ids=lambda one: one["id"])
+@pytest.mark.parametrize("one", published.contradictions())
 def test_a_contradiction_names_numbers_of_the_tables(one: dict[str, Any]) -> None:
     for place, value in one["numbers"].items():
         table, *block, row, column = place.split("/")
         printed = published.table(table).value(row, column, *block)
         assert published.bound_percent(printed) == value, place
         assert f"{value:g}" in one["text"]
-    assert {*one.get("claims", [])} <= {claim["id"] for claim in published.claims()}

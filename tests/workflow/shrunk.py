@@ -53,7 +53,7 @@ tables:
 evaluate: {documents: 8}
 compress: {methods: [llm_int8], calibration_documents: 8, held_back_documents: 8}
 throughput:
-  {tokens: 24, generate: 4, repeats: 3, threads: 1, shapes: [llama-tiny], kept_percent: [50],
+  {tokens: 24, generate: 4, repeats: 1, threads: 1, shapes: [llama-tiny], kept_percent: [50],
     compressors: [], composed: []}
 compute: {device: cpu}
 """

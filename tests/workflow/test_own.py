@@ -52,7 +52,7 @@ def own(folder: Path) -> Path:
     config["recipes"]["ours"] |= {"step": 5, "settle": 1}
     config["trim"]["kept_percent"] = [50]
     config["finetune"]["epochs"] = 1
-    config["throughput"] = {"tokens": 24, "generate": 4, "repeats": 2, "threads": 1}
+    config["throughput"] = {"tokens": 24, "generate": 4, "repeats": 1, "threads": 1}
     (folder / "short.yaml").write_text(yaml.safe_dump(config))
     run = snakemake(folder, "own", configfile=folder / "short.yaml", results="results/sums")
     assert run.returncode == 0, run.stderr[-4000:]

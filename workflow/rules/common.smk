@@ -86,14 +86,16 @@ def depends(kind, **fixed):
     }
 
 
-def reserved(task):
+def reserved(task, **fixed):
     """Resources of a job by the size of its model. It starts its processes itself: one task on one
-    node, where Slurm's plugin would start a task for each GPU."""
+    node, where Slurm's plugin would start a task for each GPU. `fixed`: the rule's own wildcards.
+    """
     on_gpu = JOBS.device == "cuda" and task != "fetch"
+    work = lambda wildcards: (task, {**wildcards, **fixed})
     return {
-        "mem_mb": lambda wildcards, attempt: RESOURCES.mem_mb(task, wildcards, attempt),
-        "runtime": lambda wildcards, attempt: RESOURCES.runtime(task, wildcards, attempt),
-        "formula": lambda wildcards: int(RESOURCES.formula(task, wildcards)) + 1,
+        "mem_mb": lambda wildcards, attempt: RESOURCES.mem_mb(*work(wildcards), attempt),
+        "runtime": lambda wildcards, attempt: RESOURCES.runtime(*work(wildcards), attempt),
+        "formula": lambda wildcards: int(RESOURCES.formula(*work(wildcards))) + 1,
         "nodes": 1,
         "tasks_per_gpu": 0,
         "processes": lambda wildcards: RESOURCES.split(task, wildcards).processes,

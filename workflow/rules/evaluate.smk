@@ -14,9 +14,11 @@ for domain, spec in CONFIG.tested.items():
             f"logs/evaluate/{{model}}/{{domain}}/{{recipe}}/on_{domain}.log",
         benchmark:
             f"{BENCHMARKS}/evaluate/{{model}}/{{domain}}/{{recipe}}/on_{domain}.tsv"
+        # First of all: weights that are needed once are removed then.
+        priority: 40
         threads: CONFIG.compute.threads
         resources:
-            **reserved("evaluate"),
+            **reserved("evaluate", domain=domain),
         params:
             **depends(measuring.evaluate, tested=domain),
         message:

@@ -22,8 +22,9 @@ def refuse_foreign(rule, job):
     """Refuse existing results of another run, unless they are remade or accepted (`--touch`)."""
     settings = workflow.dag_settings
     forced = {*settings.forcerun, *(settings.targets if settings.forcetargets else ())}
-    is_forced = settings.forceall or any(name.startswith(rule) for name in forced)
-    if workflow.is_main_process and not is_forced and forced.isdisjoint(job.outputs):
+    names = {rule, f"{rule}_kept", *(f"{rule}_{domain}" for domain in CONFIG.tested)}
+    is_forced = settings.forceall or not forced.isdisjoint({*names, *job.outputs})
+    if workflow.is_main_process and not is_forced:
         if workflow.touch:
             lineage.accept(job)
         problem = lineage.foreign(job, is_remade)

@@ -7,7 +7,6 @@ NAMED = {
     **{figure: TARGETS.figures(figure) for figure in FIGURES},
     "readme": f"{TARGETS.figures_folder}/readme_{CONFIG.domains[0]}.png",
     "data": [PATHS.data(domain) for domain in CONFIG.domains],
-    "checkpoints": TARGETS.all_checkpoints(),
     "exports": TARGETS.all_exports(),
     "evaluations": TARGETS.answers(["table2"]),
     "throughput": TARGETS.timings(),

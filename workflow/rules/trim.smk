@@ -36,8 +36,8 @@ rule settle:
         "logs/settle/{model}/{domain}/trim_{name}/drop_{drop}.log",
     benchmark:
         f"{BENCHMARKS}/settle/{{model}}/{{domain}}/trim_{{name}}/drop_{{drop}}.tsv"
-    # States stay on disk until it is done.
-    priority: 10
+    # Before the chain goes on: until this is done, its state stays on disk.
+    priority: 30
     threads: threads("settle")
     resources:
         **reserved("settle"),

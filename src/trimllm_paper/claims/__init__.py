@@ -39,11 +39,6 @@ checks, [contradictions.md](contradictions.md) what in the paper contradicts the
 """
 
 
-def check(evidence: Evidence, claim: str) -> Finding:
-    """Check a claim by its `id`."""
-    return getattr(checks, claim)(evidence)
-
-
 def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
     """STEM.md, and STEM.csv with every comparison; a context a model. Timings are of one run,
     everything else may be of several seeds."""
@@ -53,10 +48,11 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
     page, table = [HEAD.format(tier=tier, marks=marks)], []
     for context in contexts:
         lines, counts = [], Counter[str]()
-        for claim, (recipe, criterion) in product(published.claims(), RECIPES.items()):
+        for claim, (recipe, criterion) in product(published.CLAIMS, RECIPES.items()):
             if recipe == "ours" and not claim.get("of_recipes"):
                 continue
-            text, one = "", check(Evidence(frame, context, criterion), claim["id"])
+            one = getattr(checks, claim["id"])(Evidence(frame, context, criterion))
+            text = ""
             if recipe == "paper":
                 text = f"{claim['text']} ({', '.join(claim['from'])})"
                 counts[one.verdict] += 1
@@ -80,7 +76,7 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
         parts = (f"## {context.model.label}: {totals}", f"\nStand-ins: {names}.\n", grid, "")
         page += [context.named(part) for part in parts]
     page += ["## How each claim is checked\n"]
-    page += [f"- {claim['text']}: {claim['check']}" for claim in published.claims()]
+    page += [f"- {claim['text']}: {claim['check']}" for claim in published.CLAIMS]
     write_text(f"{stem}.md", "\n".join([*page, ""]))
     write_text(f"{stem}.csv", DataFrame(table).to_csv(index=False, float_format="%.6g"))
 

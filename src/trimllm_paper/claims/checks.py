@@ -94,10 +94,10 @@ def _goes_further(
 ) -> Finding:
     """Whether the first chain (criterion, ratio) of each pair drops as much above 90% of Full-FT as
     the second, or strictly more, in every domain that has both, as far as the shorter one goes."""
-    comparisons, missing, domains = [], dict[str, None](), set[str]()
+    comparisons, needed, measured, domains = [], dict[str, None](), set[str](), set[str]()
     for pair in pairs:
         names = [f"{criterion} r={ratio:g}" for criterion, ratio in pair]
-        missing |= dict.fromkeys(names)
+        needed |= dict.fromkeys(names)
         for domain in evidence.context.domains:
             chains = [evidence.keeps(domain, evidence.chain(*key)) for key in pair]
             end = min(max(chain, default=0.0) for chain in chains) + 1e-9
@@ -111,9 +111,9 @@ def _goes_further(
                 basis, unit = next(iter(one.values())).basis, "points of sublayers more dropped"
                 comparisons.append(Comparison(name, more, unit, *ps, basis))
             domains.add(domain.name)
-            missing = {name: None for name in missing if name not in names}
+            measured |= {*names}
     own = evidence.context.own and domains >= {*PAPER_DOMAINS}
-    return Finding(comparisons, [*missing], own)
+    return Finding(comparisons, [name for name in needed if name not in measured], own)
 
 
 def _furthest(checkpoints: Checkpoints) -> float:

@@ -12,7 +12,6 @@ from collections import Counter
 from pathlib import Path
 
 from trimllm_paper import gpus, invocation
-from trimllm_paper.config import load
 from trimllm_paper.plan import Plan, pending
 from trimllm_paper.resources import GIB
 
@@ -26,8 +25,7 @@ def run(
 ) -> int:
     """Print the plan of the jobs of a dry run, each as `trimllm_paper.resources` estimates it, with
     so many cores or GPUs at once and a price of an hour of one; the last line on stdout is JSON."""
-    files = configfiles or [invocation.DEFAULT]
-    loaded = load(invocation.configuration(configfiles, config), files)
+    loaded = invocation.checked(configfiles, config)
     plan = Plan(pending(targets, configfiles, config), loaded)
     on_gpu, counts = plan.resources.gpu, Counter(task for task, _ in plan.work)
     parallel, unit = parallel or (4 if on_gpu else 2), "GPU-hours" if on_gpu else "core-hours"

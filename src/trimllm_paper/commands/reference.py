@@ -21,7 +21,7 @@ import yaml
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper import invocation, kept_runs
-from trimllm_paper.config.load import PROJECT, load
+from trimllm_paper.config.load import PROJECT
 from trimllm_paper.integrity import checks
 from trimllm_paper.recipe import seed_folders
 
@@ -44,10 +44,8 @@ def configuration(
     Paths of the project's files are relative to it. Raises `UserError` for a value that the
     workflow refuses.
     """
-    config = load(invocation.configuration(configfiles, changes), configfiles)
-    names = (f"{name}.yaml" for name in (*config.domains, *config.tables.near.values()))
-    folder = PROJECT / config.domains_folder
-    domains = {f"{DOMAINS}/{name}": (folder / name).read_text(encoding="utf-8") for name in names}
+    config = invocation.checked(configfiles, changes)
+    domains = {f"{DOMAINS}/{k}.yaml": kept_runs.read_text(d.path) for k, d in config.tested.items()}
     kept = {"results": reference.as_posix(), "domains_folder": (reference / DOMAINS).as_posix()}
     content = config.model_dump(mode="json") | kept | {"mirror": None}
     text = yaml.safe_dump(content, sort_keys=False).replace(f"{PROJECT}/", "")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr
@@ -141,13 +142,18 @@ class Domain(Section):
     sets: dict[str, DocumentSet] = key("Sets of documents.", min_length=1)
     tests: dict[TaskName, Test] = key("Tests: a set or an lm-eval task each.", min_length=1)
 
-    _name: str = PrivateAttr("")
+    _path: Path = PrivateAttr(Path())
     _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @property
     def name(self) -> str:
         """Name of the file, which stands in paths."""
-        return self._name
+        return self._path.stem
+
+    @property
+    def path(self) -> Path:
+        """The file, which may be that of a kept run."""
+        return self._path
 
     @property
     def raw(self) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def read_domain(path: Path) -> Domain:
     """Read and check a domain's file. Raises `ConfigError` for the first mistake in it."""
     raw = read_yaml(path)
     domain = validated(Domain, raw, [path])
-    domain._name, domain._raw = path.stem, raw
+    domain._path, domain._raw = path, raw
     for inside, problem in domain.problems():
         raise mistake(raw, [path], inside, problem)
     return domain

@@ -30,9 +30,9 @@ def test_what_cannot_be_replaced_stays(made, code, stuck):
     """A file; and a checkpoint, whether the old one cannot be moved away or, after that, the new
     one not moved there. A mount point cannot be renamed."""
     paths = [made["file"]] if code == WRITE else [made["new"], made["old"]]
-    with mounts() as room:
-        room.mount("--bind", made[stuck], made[stuck])
-        words = [*room.prefix, sys.executable, "-c", code, *paths]
+    with mounts() as within:
+        subprocess.run([*within, "mount", "--bind", made[stuck], made[stuck]], check=True)
+        words = [*within, sys.executable, "-c", code, *paths]
         env = os.environ | {"PYTHONPATH": str(Path(files.__file__).parents[2])}
         run = subprocess.run(words, capture_output=True, text=True, env=env)
         assert "Device or resource busy" in run.stderr.splitlines()[-1]

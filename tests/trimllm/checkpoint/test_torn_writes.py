@@ -5,11 +5,10 @@ import json
 import resource
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
-from models import tiny, word_tokenizer
+from models import Bomb, tiny, word_tokenizer
 from safetensors import SafetensorError
 from shared import run_python
 
@@ -116,16 +115,6 @@ def test_leftovers_of_others_stay_and_what_was_moved_away_comes_back(tmp_path):
 
 
 # ---- nothing that is read can run code -----------------------------------------------------------
-
-
-class Bomb:
-    """Unpickled, it creates a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
-        return Path.touch, (self.path,)
 
 
 @pytest.mark.parametrize("trusting", [False, True])

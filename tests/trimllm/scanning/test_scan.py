@@ -95,13 +95,16 @@ def test_norms_are_those_of_what_the_sublayers_add_to_the_stream(family):
         assert result.sublayers[unit].norm == pytest.approx(value, rel=1e-4)
 
 
-@pytest.mark.parametrize("row_budget", [1, 8192])
-def test_a_scan_of_some_candidates_has_their_scores_and_all_norms(row_budget):
+SOME = [Unit(1, "mlp"), Unit(3, "attention"), Unit(4, "mlp")]
+
+
+@pytest.mark.parametrize("row_budget, some", [(1, SOME), (8192, SOME), (8192, [])])
+def test_a_scan_of_some_candidates_has_their_scores_and_all_norms(row_budget, some):
     model, documents = tiny("llama"), random_documents(9)
-    some = [Unit(1, "mlp"), Unit(3, "attention"), Unit(4, "mlp")]
     every = scan(model, TOKENIZER, documents)
     result = scan(model, TOKENIZER, documents, candidates=some, row_budget=row_budget)
     assert result.scored == some and result.baseline.accuracy == every.baseline.accuracy
+    assert result.baseline.likelihood == pytest.approx(every.baseline.likelihood, abs=1e-5)
     for unit, one in result.sublayers.items():
         expected = every.sublayers[unit]
         assert one.norm == pytest.approx(expected.norm, rel=1e-4)

@@ -139,14 +139,6 @@ def test_a_beginning_that_the_text_has_is_not_added_again():
     assert encode_text(tokenizer, "w1 w2").count(begin[1]) == 1
 
 
-def test_a_free_answer_ends():
-    tokenizer = word_tokenizer()
-    free = Document("w1 w2 w3", (" w5 w6",), 0)
-    assert encode_document(tokenizer, free) == Row((5, 6, 7), ((9, 10, tokenizer.eos_token_id),))
-    chosen = Document("w1 w2 w3", (" w5 w6", " w4"), 0)
-    assert encode_document(tokenizer, chosen) == Row((5, 6, 7), ((9, 10), (8,)))
-
-
 TURNS = "{% for m in messages %}<s> {{m.role}} {{m.content}} </s> {% endfor %}"
 ASKED = "{% if add_generation_prompt %}<s> assistant{% endif %}"
 

@@ -1,6 +1,5 @@
 """Fine-tuning ends when held-back documents say so, and keeps the pass that answers them best."""
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +9,6 @@ from models import random_documents as documents
 from models import tiny, word_tokenizer
 
 from trimllm.base.errors import UserError
-from trimllm.score import score
 from trimllm.train import Teacher, TrainSettings, fine_tune, held_back_score, train_pass
 
 # A rate at which what is learned by heart soon hurts elsewhere.
@@ -31,18 +29,6 @@ def curve_of(record: dict[str, Any]) -> list[tuple[float, float]]:
 
 def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(v.equal(other.state_dict()[name]) for name, v in one.state_dict().items())
-
-
-def test_held_back_documents_are_scored_as_by_the_scorer():
-    model, tokenizer, held_back = tiny("llama"), word_tokenizer(), documents(7, 9)
-    scored = held_back_score(model, tokenizer, held_back, "float32")
-    scores = [one.log_likelihoods for one in score(model, tokenizer, held_back)]
-    pairs = list(zip(scores, held_back, strict=True))
-    right = sum(max(range(len(s)), key=s.__getitem__) == d.answer for s, d in pairs)
-    logs = [s[d.answer] - math.log(sum(map(math.exp, s))) for s, d in pairs]
-    assert scored == pytest.approx(
-        {"accuracy": 100 * right / 7, "likelihood": sum(logs) / 7, "documents": 7}, abs=1e-4
-    )
 
 
 @pytest.mark.parametrize(("choices", "patience"), [(3, 1), (1, 2)])

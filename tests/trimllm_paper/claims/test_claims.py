@@ -15,7 +15,7 @@ CONTRADICTED = {"no_loss_50": ("47.5", "54.6"), "two_per_epoch": ("7.35", "5 epo
 """Check that the paper's own numbers fail -> the two numbers that contradict each other."""
 NO_NUMBER = {"every_engine", "mlp_more_than_attention", "specialization"}
 """Checks that the paper prints no number for: a second engine, and the patterns of Figure 3."""
-CLAIMS = {one["id"]: one for one in published.claims()}
+CLAIMS = {one["id"]: one for one in published.CLAIMS}
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,8 @@ def test_the_papers_own_numbers_pass_or_contradict_it(
     (verdict,) = {line["verdict"] for line in table if line["claim"] == claim}
     if claim in CONTRADICTED:
         assert verdict == NOT_REPRODUCED
-        (entry,) = (one for one in published.contradictions() if claim in one.get("claims", ()))
-        assert all(number in entry["text"] for number in CONTRADICTED[claim])
+        texts = [one["text"] for one in published.contradictions()]
+        assert any(all(number in text for number in CONTRADICTED[claim]) for text in texts)
     else:
         assert verdict == (NOT_RUN if claim in NO_NUMBER else REPRODUCED)
 

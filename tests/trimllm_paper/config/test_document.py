@@ -1,7 +1,5 @@
 """config/README.md is generated from the models, and every key has a meaning."""
 
-from trimllm.base import names
-from trimllm.sublayers.modeling_trimllm import FAMILIES
 from trimllm_paper.config import document
 
 
@@ -11,7 +9,3 @@ def test_the_committed_page_is_current_and_every_key_has_a_meaning() -> None:
     assert document.README.read_text() == page, remedy
     rows = [line for line in page.splitlines() if line.startswith("| `") and ".yaml" not in line]
     assert len(rows) > 150 and not [row for row in rows if row.endswith(("|  |", "| None |"))]
-
-
-def test_families_are_those_with_an_adapter() -> None:
-    assert set(names.FAMILIES) == set(FAMILIES)

@@ -1,6 +1,5 @@
 """A file is looked at: which kind it is, and what is wrong with it, in one line."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,61 +58,41 @@ WITH_CONTEXT = [row | {"context": "c"} for row in question_rows(100)]
 @pytest.mark.parametrize(
     "rows, kind, fields, answers",
     [
-        (question_rows(100), "own", "question, choices, answer", {"0": 50, "1": 50}),
-        (WITH_CONTEXT, "own", "question, context, choices, answer", {"0": 50, "1": 50}),
-        (labels(), "label", "text, label", {"rest 0": 50, "rest 1": 50}),
-        (FREE, "free", "prompt, completion", {}),
-        (MESSAGES, "free", "messages", {}),
+        (question_rows(100), "own", "question, choices, answer", {"0", "1"}),
+        (WITH_CONTEXT, "own", "question, context, choices, answer", {"0", "1"}),
+        (labels(), "label", "text, label", {"rest 0", "rest 1"}),
+        (FREE, "free", "prompt, completion", set()),
+        (MESSAGES, "free", "messages", set()),
     ],
 )
 def test_kinds_of_rows(tmp_path: Path, rows: list[Row], kind, fields, answers) -> None:
     data = look.look(write(tmp_path / "my.jsonl", [*rows, rows[0], {"n": "x"}]))
     assert (data.kind, data.fields, len(data.pool.rows)) == (kind, fields, 100)
     assert data.pool.report["rows_failed"] == data.pool.report["duplicates_removed"] == 1
-    assert sum(data.answers.values()) == (101 if answers else 0) and {*data.answers} == {*answers}
+    assert sum(data.answers.values()) == (101 if answers else 0) and {*data.answers} == answers
     one = DocumentSet.model_validate({"from": [{"file": "my.jsonl"}], **data.spec})
     assert ("{context}" in (one.prompt or "")) == ("context" in rows[0])
     # conversations are rendered by the model's template anyway
     assert one.chat_template is (True if rows is FREE else None)
 
 
-def changed(every: int = 1, **fields: Any) -> list[Row]:
-    return [row | fields if i % every == 0 else row for i, row in enumerate(question_rows(100))]
-
-
-def content(folder: Path, text: bytes) -> Path:
-    (folder / "my.jsonl").write_bytes(text)
-    return folder / "my.jsonl"
-
-
-BROKEN: dict[str, tuple[list[Row] | Callable[[Path], Path], str]] = {
-    "encoding": (
-        lambda folder: content(folder, '{"question": "caf\xe9"}\n'.encode("latin-1")),
-        "my.jsonl:1: not UTF-8; save the file in the encoding UTF-8",
-    ),
+BROKEN: dict[str, tuple[list[Row], str]] = {
     "mixed": (
         question_rows(60) + labels(40),
         r"40 of 100 rows do not parse.*my.jsonl:61 .no field quest",
     ),
     "answers from 1": (
-        changed(answer=2),
+        [row | {"answer": 2} for row in question_rows(100)],
         r"100 of 100 rows.*my.jsonl:1 .answer 2 of 2 choices.*; answers count from 0",
     ),
     "one class": (labels(classes=1), "every row has the answer 'rest 0'; nothing can be learned"),
-    "half characters": (changed(question="caf\ud800"), r"my.jsonl:1 .half a character"),
-    "empty answers": (
-        changed(2, answer=""),
-        r"50 of 100 rows do not parse.*my.jsonl:1 .the answer is none of the choices",
-    ),
     "neither": ([{"prompt": "x", "n": 1}] * 100, ".fields prompt, n. is neither question and ans"),
     "nothing": ([], "is empty"),
-    "not there": (lambda folder: folder / "no.jsonl", "does not exist"),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_is_broken_is_one_line(tmp_path: Path, name: str) -> None:
     rows, message = BROKEN[name]
-    path = rows(tmp_path) if callable(rows) else write(tmp_path / "my.jsonl", rows)
     with pytest.raises(UserError, match=message):
-        look.look(path)
+        look.look(write(tmp_path / "my.jsonl", rows))

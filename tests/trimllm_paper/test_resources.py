@@ -84,6 +84,11 @@ def test_earlier_jobs_correct_the_formula_and_not_the_work(tmp_path: Path) -> No
     assert more.seconds("settle", TRIM_SMALL) > 1.5 * corrected.seconds("settle", TRIM_SMALL)
 
 
+def test_an_evaluation_is_planned_by_what_it_tests() -> None:
+    job = Job("evaluate_lexglue", TRIM_SMALL | {"recipe": "full_ft"})
+    assert plan.work_of(job)[1]["domain"] == "lexglue" != TRIM_SMALL["domain"]
+
+
 def refused(config: Config, *jobs: Job, here: bool = True) -> str:
     return "; ".join(plan.Plan(jobs, config).problems(here))
 

@@ -114,6 +114,8 @@ def test_the_criteria_are_not_best_at_r_that_were_not_run(table6: PaperResults) 
     table6.evaluations.paths = [p for p in paths if "r0.125" not in str(p)]
     for claim in ("both_best", "r_quarter_best"):
         assert "r=0.125" in missing(table6, claim)
+    table6.evaluations.paths = [p for p in paths if "activation_norm_r1/" not in str(p)]
+    assert missing(table6, "both_best") == "activation_norm r=1"
     # In one domain it is not the paper's claim, on whatever model.
     table6.evaluations.paths = [p for p in paths if "sciq" in p.parts]
     assert verdict(table6, "both_best", "sciq") == SEEN

@@ -60,6 +60,8 @@ def export(
     if kernels.method_of(config):
         raise UserError(f"{source} is compressed; export the checkpoint that it was made from")
     final = Path(output) if output else Path(f"{source.absolute()}-{variant}")
+    if final.resolve() == source.resolve():
+        raise UserError(f"{final} is the checkpoint itself; an export needs a folder of its own")
     facts, texts, start = facts or Facts(), texts or proof.TEXTS, time.perf_counter()
     facts = replace(facts, name=facts.name or source.name)
     files.refuse_other(final)
@@ -101,7 +103,8 @@ def _write(
         shutil.copyfile(source / "config.json", folder / "config.json")
         card.write(folder, facts, LOADING.format(gguf.name), "gguf")
         return gguf
-    dtype = files.read_json(source / "config.json").get("dtype")
+    config = files.read_json(source / "config.json")
+    dtype = config.get("dtype") or config.get("torch_dtype")  # as older checkpoints call it
     store.write(to_stock(model) if name == "padded" else model, tokenizer, folder, dtype=dtype)
     card.write(folder, facts)
     return folder

@@ -1,6 +1,7 @@
 """Does a GPU do what the plan expects: `trimllm check-gpu`, a few minutes."""
 
 import json
+import math
 import time
 from typing import Any
 
@@ -88,7 +89,8 @@ def run(device: str) -> int:
     for check, work in CHECKS.items():
         try:
             value, expected, least = work(device, kind)
-            holds[check] = value >= least * expected
+            most = expected / least if check.endswith("(loss)") else math.inf
+            holds[check] = least * expected <= value <= most
             line = f"{value:.4g}, expected {expected:.4g}"
         except Exception as error:
             line = str(error).strip().partition("\n")[0]

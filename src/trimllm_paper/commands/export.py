@@ -60,7 +60,10 @@ def serve(model: Path, host: str, port: int, threads: int | None, context: int) 
     params.hostnames, params.port, params.n_ctx, params.n_parallel = [host], port, context, 1
     count = threads or usable_cores()
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = count
-    server = xllamacpp.Server(params)
+    try:
+        server = xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise UserError(f"{file}: llama.cpp cannot load it ({error})") from None
     address = server.listening_address
     print(f"{file} answers at {address} (chat) and {address}/v1", flush=True)
     with contextlib.suppress(KeyboardInterrupt):

@@ -82,7 +82,11 @@ def run(
     size = f"{2 * base.blocks} sublayers, {base.parameters / 1e6:,.0f}M parameters"
     lines.append(f"{base.label}: {base.family}, {base.blocks} blocks, {size}")
     print("\n".join(lines))
-    snakefile = "" if Path("Snakefile").is_file() else f"--snakefile {PROJECT / 'Snakefile'} "
+    snakefile = (
+        ""
+        if Path("Snakefile").resolve() == PROJECT / "Snakefile"
+        else f"--snakefile {PROJECT / 'Snakefile'} "
+    )
     command = f"snakemake --cores all {snakefile}own --configfile {output}"
     facts = {
         **{"model": base, "sizes": sizes, "required": required, "format": format, "domain": name},

@@ -42,7 +42,8 @@ def look(name: str) -> Model:
     Raises `UserError`: there is none, it is gated, has no tokenizer or weights, is trimmed or
     compressed already, or of a family that cannot be trimmed.
     """
-    folder, source, license = Path(name).expanduser(), {"directory": name}, None
+    folder = Path(name).expanduser()
+    source, license = {"directory": str(folder)}, None
     if folder.is_dir():
         if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
             raise UserError(f"{folder} holds no weights: no safetensors file (GGUF cannot be read)")

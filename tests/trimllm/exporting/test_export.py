@@ -77,6 +77,8 @@ def test_what_cannot_be_exported_leaves_nothing(tmp_path, trimmed):
     ):
         with pytest.raises(UserError, match=why):
             trimllm.export(checkpoint, variant, tmp_path / "export")
+    with pytest.raises(UserError, match="is the checkpoint itself"):
+        trimllm.export(trimmed, "padded", trimmed)
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -39,8 +39,7 @@ RECIPE = "recipe base name criterion ratio step dropped compressor seed"
 SPEEDS = (
     "units_kept units_total kept_percent speedup speedup_low speedup_high decode decode_low "
     "decode_high prefill prefill_low prefill_high prefill_speedup prefill_speedup_low "
-    "prefill_speedup_high bytes_percent unit_bytes_percent share_decode "
-    "share_prefill content"
+    "prefill_speedup_high bytes_percent unit_bytes_percent share_decode share_prefill content"
 )
 COLUMNS = {
     "evaluations": f"results model domain tested task {RECIPE} n right accuracy scores documents "
@@ -55,8 +54,7 @@ COLUMNS = {
     "compiled_speedup compiled_speedup_low compiled_speedup_high mem share_of_copy "
     "share_of_matrix peak_megabytes",
     "engines": "results hardware model engine format batch recipe base name dropped seed "
-    f"compressor {SPEEDS} "
-    "weights_megabytes parity how",
+    f"compressor {SPEEDS} weights_megabytes parity how",
 }
 """Columns of each frame, after which come `provenance` and `source` (the file).
 

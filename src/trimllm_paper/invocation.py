@@ -32,9 +32,9 @@ def configuration(configfiles: Sequence[Path], changes: Sequence[str] = ()) -> d
         update_config(config, read_yaml(file) or {})
     try:
         update_config(config, parse_config(changes))
-        return config
     except ValueError as error:
         raise ConfigError(COMMAND_LINE, (), MISSING, str(error)) from None
+    return config
 
 
 def checked(configfiles: Sequence[Path], changes: Sequence[str] = ()) -> Config:

@@ -95,8 +95,8 @@ def notes(spec: Table, frame: Frame, context: Context, cells: pd.DataFrame) -> I
         some = f"; some cells have {fewest}" if fewest < most else ""
         seeds = (
             f"Means of {most} seeds{some} (CSV column `seeds`). Intervals cover documents "
-            "and seeds, whose variance is pooled over a recipe's cells in this table: in another "
-            "the same cell may have another interval."
+            "and seeds, whose variance is pooled over a recipe's cells in the table, so the same "
+            "result can have a different interval in another table."
         )
         if most == 1:
             seeds = "One seed: intervals cover the test documents alone (Wilson)."

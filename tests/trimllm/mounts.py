@@ -11,8 +11,8 @@ import pytest
 
 @contextmanager
 def mounts() -> Iterator[list[str]]:
-    """What to put before a command that shall see a namespace of mounts, gone when the block ends;
-    the test is skipped where the system does not let one be made."""
+    """Prefix of commands that run in their own mount namespace, which ends with the block. The test
+    is skipped where the system allows no such namespace."""
     mapped = [] if os.geteuid() == 0 else ["--map-root-user"]
     entered = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
     if not shutil.which("nsenter") or not shutil.which("unshare"):

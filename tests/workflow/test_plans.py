@@ -76,7 +76,7 @@ sys.meta_path.insert(0, Refused)
 
 
 def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
-    """An import of one fails."""
+    """All of them can be found, and importing one fails."""
     (tmp_path / "sitecustomize.py").write_text(HEAVY)
     path = {"PYTHONPATH": f"{tmp_path}:{ROOT / 'src'}"}
     words = [sys.executable, "-m", "trimllm_paper", "plan", "table2"]

@@ -14,7 +14,7 @@ for domain, spec in CONFIG.tested.items():
             f"logs/evaluate/{{model}}/{{domain}}/{{recipe}}/on_{domain}.log",
         benchmark:
             f"{BENCHMARKS}/evaluate/{{model}}/{{domain}}/{{recipe}}/on_{domain}.tsv"
-        # First of all: weights that are needed once are removed then.
+        # Runs first, so that weights needed only once are deleted soon.
         priority: 40
         threads: CONFIG.compute.threads
         resources:

@@ -14,7 +14,7 @@ rule trim_epoch:
         "logs/trim_epoch/{model}/{domain}/trim_{name}/drop_{drop}.log",
     benchmark:
         f"{BENCHMARKS}/trim_epoch/{{model}}/{{domain}}/trim_{{name}}/drop_{{drop}}.tsv"
-    # A chain is the longest path through the DAG: its next epoch runs first.
+    # A chain is the longest path through the DAG: its next epoch runs before other trainings.
     priority: 20
     threads: threads("trim")
     resources:
@@ -36,7 +36,7 @@ rule settle:
         "logs/settle/{model}/{domain}/trim_{name}/drop_{drop}.log",
     benchmark:
         f"{BENCHMARKS}/settle/{{model}}/{{domain}}/trim_{{name}}/drop_{{drop}}.tsv"
-    # Before the chain goes on: until this is done, its state stays on disk.
+    # Runs before the chain's next epoch: until it is done, the state stays on disk.
     priority: 30
     threads: threads("settle")
     resources:

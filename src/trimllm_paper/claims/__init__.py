@@ -51,8 +51,8 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
         for claim, (recipe, criterion) in product(published.CLAIMS, RECIPES.items()):
             if recipe == "ours" and not claim.get("of_recipes"):
                 continue
-            one = getattr(checks, claim["id"])(Evidence(frame, context, criterion))
-            text = ""
+            text, check = "", getattr(checks, claim["id"])
+            one = check(Evidence(frame, context, criterion))
             if recipe == "paper":
                 text = f"{claim['text']} ({', '.join(claim['from'])})"
                 counts[one.verdict] += 1

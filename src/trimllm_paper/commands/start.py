@@ -82,11 +82,8 @@ def run(
     size = f"{2 * base.blocks} sublayers, {base.parameters / 1e6:,.0f}M parameters"
     lines.append(f"{base.label}: {base.family}, {base.blocks} blocks, {size}")
     print("\n".join(lines))
-    snakefile = (
-        ""
-        if Path("Snakefile").resolve() == PROJECT / "Snakefile"
-        else f"--snakefile {PROJECT / 'Snakefile'} "
-    )
+    in_project = Path("Snakefile").resolve() == PROJECT / "Snakefile"
+    snakefile = "" if in_project else f"--snakefile {PROJECT / 'Snakefile'} "
     command = f"snakemake --cores all {snakefile}own --configfile {output}"
     facts = {
         **{"model": base, "sizes": sizes, "required": required, "format": format, "domain": name},

@@ -191,10 +191,8 @@ def paper_points(block: str) -> tuple[list[Point], list[Point]]:
         }
         return [Point(groups[row], costs[row], percents[row]) for row in costs if row in groups]
 
-    sizes, table = (
-        published.accuracies(block, PAPER_DOMAIN, "final_mem"),
-        published.table("table7").blocks[""],
-    )
+    sizes = published.accuracies(block, PAPER_DOMAIN, "final_mem")
+    table = published.table("table7").blocks[""]
     times = {row: 1000 / cells["throughput"] for row, cells in table.items()}
     timed = {row: cells[PAPER_DOMAIN] for row, cells in table.items()}
     return points(sizes, published.accuracies(block, PAPER_DOMAIN)), points(times, timed)

@@ -85,7 +85,21 @@ def _content(path: Path) -> str:
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
             body[:] = [one for one in body if not _is_docstring(one)] or [ast.Pass()]
-    return ast.dump(tree)
+    return _dump(tree)
+
+
+def _dump(value: object) -> str:
+    """A syntax tree as `ast.dump` of Python 3.11 writes it, which later versions do not."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_dump, value))}]"
+    if not isinstance(value, ast.AST):
+        return repr(value)
+    cls, kept = type(value), list[str]()
+    for name in value._fields:
+        one = getattr(value, name)
+        left_out = one == [] if name == "type_params" else one is getattr(cls, name, ...) is None
+        kept += [] if left_out else [f"{name}={_dump(one)}"]
+    return f"{cls.__name__}({', '.join(kept)})"
 
 
 def _is_docstring(node: ast.stmt) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from trimllm.base.errors import UserError
 from trimllm_paper.integrity import codehash
-from trimllm_paper.integrity.codehash import SOURCE, STAGES, code_hash, files_of
+from trimllm_paper.integrity.codehash import SOURCE, STAGES, _content, code_hash, files_of
 
 RENDERED = {"choose", "own_report", "table", "claims", "figure"}
 """Stages whose files are declared by whole folders."""
@@ -76,6 +76,17 @@ def test_docstrings_comments_and_layout_rerun_nothing(
     comment = ("import math", "import math  # of numbers")
     file = "trimllm/select.py"
     assert not changed(project, file, before, ('"""', '"""Another. '), comment)
+
+
+def test_every_python_gives_the_same_hash(tmp_path: Path) -> None:
+    """That of Python 3.11; later versions write syntax trees in other words."""
+    (tmp_path / "one.py").write_text("def f(a=None):\n    return a.b()\n")
+    assert _content(tmp_path / "one.py") == (
+        "Module(body=[FunctionDef(name='f', args=arguments(posonlyargs=[], args=[arg(arg='a')], "
+        "kwonlyargs=[], kw_defaults=[], defaults=[Constant(value=None)]), body=[Return(value="
+        "Call(func=Attribute(value=Name(id='a', ctx=Load()), attr='b', ctx=Load()), args=[], "
+        "keywords=[]))], decorator_list=[])], type_ignores=[])"
+    )
 
 
 def test_code_of_ones_own_is_read_and_not_imported(

@@ -150,9 +150,9 @@ def make_epoch(
     epoch = next(trim(model, tokenizer, **arguments))
     passes = (epoch.number, epoch.number + (documents != 0))
     training = {"trainable": epoch.trainable, "epochs": epoch.epochs, "documents": documents}
+    training["units"] = epoch.selection.dropped  # on other hardware the scan may choose others
     loaded = (model, tokenizer) if job.processes == 1 else None
     if loaded is None:  # the processes read the checkpoint, and need the memory
-        training["units"] = epoch.selection.dropped
         del model
         free_memory(job.device)
 

@@ -145,7 +145,7 @@ def train_share(
     if rule := options.pop("rule", None):
         gone = choose_by_rule(rule, units(model), options.pop("dropped"), settings.seed).dropped
         facts |= {"rule": rule, "units_dropped": [list(unit) for unit in gone]}
-    if gone:
+    if gone and not loaded:  # a loaded model lacks them already
         drop(model, gone)
     if job.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -26,6 +26,7 @@ EXACT = ("f32", "vllm", "padded")  # computed in float32: greedy generation is t
 # Largest and mean difference of log-probabilities, nats, by format. llama.cpp rounds inputs of a
 # product to the type of its matrix: correct files of SmolLM2 differ by 0.0002, 0.019, 0.09.
 LIMITS = {**dict.fromkeys(EXACT, (0.02, 0.02)), "f16": (0.05, 0.02), "bf16": (0.2, 0.1)}
+LIMITS |= dict.fromkeys(("q8_0", "q4_0"), (2.0, 0.4))
 # Margins of the loss of a quantized file, nats a token: around that of its weights in transformers,
 # and by which quantization may raise it. Both grow by 1% of the loss.
 SAME_WEIGHTS = {"q8_0": 0.05, "q4_0": 0.25}
@@ -140,7 +141,7 @@ def judge(
     loss["same_weights"] = mean_loss(compared)
     slack = 0.01 * loss["same_weights"]  # a loss is 27 nats on texts that are foreign to a model
     growth, why = loss["engine"] - loss["checkpoint"], None
-    limit = LIMITS.get(variant, (math.inf, math.inf))
+    limit = LIMITS[variant]
     if split:
         why = f"the engine splits {split[0][:60]!r} into other tokens"
     elif not (largest <= limit[0] and mean <= limit[1]):  # a NaN fails

@@ -160,6 +160,10 @@ def random_model(subject: Subject) -> nn.Module:
         if parameter.is_floating_point():
             random = torch.empty_like(parameter, device=subject.device)
             parameter.data = random.uniform_(-SCALE, SCALE)
+            if (
+                parameter.dim() == 1
+            ):  # a norm; some channels exceed LLM.int8's threshold, as in LLMs
+                parameter.data.fill_(1)[::1024] = 20
     if subject.compressor == "sparsegpt_2_4":
         for linear in linears(model):
             linear.weight.view(linear.out_features, -1, 4)[..., :2] = 0
@@ -265,6 +269,7 @@ def linears(model: nn.Module) -> list[Any]:
 
 
 def _bytes(weight: Any) -> int:
-    # Weights that are packed for sparse tensor cores consist of two tensors.
-    parts = [getattr(weight, "packed", None), getattr(weight, "meta", None)]
-    return sum(part.nbytes for part in parts if part is not None) or int(weight.nbytes)
+    # Packed for sparse tensor cores, weights consist of two tensors; in 8 bits, rows have scales.
+    parts = [getattr(weight, name, None) for name in ("packed", "meta", "SCB")]
+    extra = [int(part.nbytes) for part in parts if part is not None]
+    return sum(extra) + (0 if parts[0] is not None else int(weight.nbytes))

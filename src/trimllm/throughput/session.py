@@ -41,8 +41,8 @@ def measure(
     they come with `prompts`: token ids of so many texts as the largest batch has, all of
     `protocol.prompt` tokens. None times a bare loop over `forward`.
 
-    Returns `measured`, `result.figures` by batch size and subject; medians over the rounds of the
-    machine's rates; `protocol`; `interleaved`, whether several models took turns. Raises
+    Returns `measured`, `result.figures` by batch size and subject; the machine's rates, medians of
+    the last batch's rounds; `protocol`; `interleaved`, whether several models took turns. Raises
     `UserError`: a model cannot be run here, or there is too little memory for all of them.
     """
     first, loop, share = subjects[0], prompts is None, GPU_SHARE / len(subjects)
@@ -51,13 +51,13 @@ def measure(
     if prompts is None:  # token ids that every vocabulary has
         drawn = random.Random(0).choices(range(3, 100), k=protocol.prompt)
         prompts = [drawn] * max(protocol.batches)
-    rounds, measured = list[tuple[float, float]](), list[dict[str, Any]]()
+    measured = list[dict[str, Any]]()
     with ExitStack() as stack:
         started = (start(one, protocol, loop=loop, share=share) for one in subjects)
         workers = [stack.enter_context(worker) for worker in started]
         facts = [_facts(one, protocol.prompt) for one in subjects]
         for batch in protocol.batches:
-            pairs = zip(facts, workers, strict=True)
+            rounds, pairs = list[tuple[float, float]](), zip(facts, workers, strict=True)
             runs = [Run({**known, **worker.facts, "batch": batch}) for known, worker in pairs]
             for number in range(1 + protocol.repeats):
                 for at in range(len(runs))[:: -1 if number % 2 else 1]:

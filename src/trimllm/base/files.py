@@ -120,6 +120,8 @@ def write_manifest(directory: str | Path, provenance: dict[str, Any] | None = No
             name, size = path.relative_to(directory).as_posix(), path.stat().st_size
             entries[name] = {"sha256": sha256_of(path), "bytes": size}
     write_json(manifest, {"files": entries, "provenance": provenance or {}})
+    for weights in Path(directory).glob("*.safetensors"):  # safetensors makes them 0600
+        weights.chmod(manifest.stat().st_mode)
 
 
 def verify_manifest(directory: str | Path) -> dict[str, Any]:

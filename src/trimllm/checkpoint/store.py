@@ -125,8 +125,6 @@ def complete(
     if not (temporary / card.FILE).is_file():
         card.write(temporary, card.Facts(**(provenance or {}).get("card", {})))
     files.write_manifest(temporary, provenance)
-    for weights in temporary.glob("*.safetensors"):  # safetensors makes them 0600
-        weights.chmod((temporary / files.MANIFEST).stat().st_mode)
     files.publish(temporary, directory)
 
 
@@ -178,7 +176,7 @@ def write_tensors(
     and the rest as in `source`. float32 weights and biases are stored in the type of `source`,
     parts of a packed format (scales, codes) as given."""
     config = files.read_json(Path(source) / "config.json")
-    kind = getattr(torch, config.get("dtype") or "float32")
+    kind = getattr(torch, config.get("dtype") or config.get("torch_dtype") or "float32")
     tied = AutoConfig.from_pretrained(source, local_files_only=True).tie_word_embeddings
     stored = {}
     for name, tensor in tensors.items():

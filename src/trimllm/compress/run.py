@@ -140,6 +140,8 @@ def compress(
         raise UserError(
             f"{source} is compressed already; compress the checkpoint that it was made from"
         )
+    if Path(output).resolve() == Path(source).resolve():
+        raise UserError(f"{output} is the checkpoint itself; choose another name")
     if common := set(texts) & {"".join(one) for one in held_back}:
         raise UserError(f"{len(common)} held-back texts are calibration texts too; use others")
     longest = min(settings.max_tokens, config["max_position_embeddings"])

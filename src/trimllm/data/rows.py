@@ -71,6 +71,8 @@ def parse_row(row: Any, spec: Mapping[str, Any]) -> Row:
     answer, text = None, ""
     if "choices" in fields:
         choices, answer = _parse_choices(row, fields)
+        if answer is not None and answer >= len(choices):
+            raise RowError(f"answer {answer} of {len(choices)} choices")
         text = "" if answer is None else choices[answer]
     elif "answer" in fields:
         text = _filled(_text(row, fields["answer"]), "answer")

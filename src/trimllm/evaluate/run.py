@@ -186,7 +186,8 @@ def compare(answer: str, reference: str) -> dict[str, float]:
     from rouge_score.rouge_scorer import RougeScorer  # imports all of nltk
 
     rouge = RougeScorer(["rougeL"])
-    answer, reference = answer.strip(), reference.strip()
+    # A chat template may put an empty block of thoughts before an answer.
+    answer, reference = (one.rpartition("</think>")[2].strip() for one in (answer, reference))
     ignored = {"ignore_case": True, "ignore_punctuation": True}
     exact = exact_match_hf_evaluate([answer], [reference], **ignored)["exact_match"]
     return {

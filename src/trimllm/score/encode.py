@@ -14,6 +14,8 @@ from trimllm.base.errors import UserError
 from trimllm.data import Document
 from trimllm.score.rows import Row
 
+MARK = "an answer of the assistant"
+
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
     """Tokens of a text, with the special tokens that the tokenizer adds by itself."""
@@ -37,7 +39,7 @@ def rendered(tokenizer: Any, document: Document) -> Document:
         return document
     messages = [{"role": role, "content": content} for role, content in document.messages]
     choices = [choice.strip() for choice in document.choices]
-    answered = [*messages, {"role": "assistant", "content": choices[0]}]
+    answered = [*messages, {"role": "assistant", "content": MARK}]
     render = partial(tokenizer.apply_chat_template, tokenize=False)
     try:
         prompt, whole = render(messages, add_generation_prompt=True), render(answered)
@@ -46,7 +48,7 @@ def rendered(tokenizer: Any, document: Document) -> Document:
             f"the model's chat template refuses the document {document.prompt[:60]!r} ({error}); "
             "set `chat_template: false`, or leave such documents out"
         ) from None
-    before, answer, _ = whole.removeprefix(prompt).partition(choices[0])
+    before, answer, _ = whole.removeprefix(prompt).partition(MARK)
     lead = before if answer and whole.startswith(prompt) else ""
     return Document(prompt, tuple(lead + choice for choice in choices), document.answer)
 

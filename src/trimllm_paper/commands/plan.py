@@ -59,7 +59,12 @@ def run(
 
 
 def seeds(
-    target: str, seeds: list[int], configfiles: list[Path], cores: str, rest: list[str]
+    target: str,
+    seeds: list[int],
+    configfiles: list[Path],
+    config: list[str],
+    cores: str,
+    rest: list[str],
 ) -> int:
     """Run Snakemake (`rest`: its further arguments) under every other seed, then under the first
     one with all the others, which renders the target from all; the first failure ends it.
@@ -68,7 +73,7 @@ def seeds(
     seed_S. A seed sets the calibration documents, the order of documents and the training; the
     tests are the same, so answers are paired by document.
     """
-    results = invocation.configuration(configfiles).get("results", "results")
+    results = invocation.configuration(configfiles, config).get("results", "results")
     first, *others = dict.fromkeys(seeds)
     folders = {seed: (Path(results) / f"seed_{seed}").as_posix() for seed in others}
     runs = [{"seed": seed, "results": folder} for seed, folder in folders.items()]
@@ -76,7 +81,7 @@ def seeds(
     note = "tables, claims and figures pool the seeds; throughput is of seed"
     print(f"note: {note} {first} alone", file=sys.stderr)
     for one in runs:
-        changes = [f"{key}={json.dumps(value)}" for key, value in one.items()]
+        changes = [*config, *(f"{key}={json.dumps(value)}" for key, value in one.items())]
         command = invocation.snakemake([target], configfiles, changes, "--cores", cores, *rest)
         if code := subprocess.run(command).returncode:
             return code

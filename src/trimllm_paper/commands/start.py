@@ -64,10 +64,11 @@ def run(
     format = format or ("gguf_q8_0" if base.family in GGUF_FAMILIES else "padded")
     require_engine(format)
     if format.startswith("gguf"):
-        from trimllm.exporting.gguf_file import vocabulary
+        from trimllm.exporting import gguf_file
 
+        gguf_file.check(base.config, model)
         try:
-            vocabulary(base.tokenizer, base.vocabulary)
+            gguf_file.vocabulary(base.tokenizer, base.config.vocab_size)
         except UserError as error:
             raise UserError(f"{base.label}: {error}; take --format padded") from None
     sizes = plan.sizes(count if test is None else round(count / (1 - plan.TESTED)), base.blocks)

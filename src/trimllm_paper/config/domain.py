@@ -189,6 +189,12 @@ class Domain(Section):
         files = dict.fromkeys(one.file for one in self._sources if isinstance(one, FileRows))
         return [os.path.expanduser(os.path.expandvars(file)) for file in files]
 
+    @property
+    def task_folders(self) -> list[str]:
+        """Folders with the user's own lm-eval tasks that the domain is read from."""
+        tasks = (one for one in [*self._sources, *self.tests.values()] if isinstance(one, Task))
+        return sorted({one.include_path for one in tasks if one.include_path})
+
     def problems(self) -> Iterator[Problem]:
         """Sets that do not exist; fields that do not fit the construction."""
         used = [(["train"], self.train), (["calibration"], self.calibration)]

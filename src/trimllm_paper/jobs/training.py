@@ -63,6 +63,7 @@ def prepare(jobs: Jobs, domain: str) -> Job:
             "calibration": config.trim.calibration_pool,
         },
         "wheels": {name: config.wheels[name].model_dump() for name in spec.wheels},
+        "tasks": [folder_content(folder) for folder in spec.task_folders],
         "seed": config.seed,
         "code": jobs.code("prepare"),
     }
@@ -104,6 +105,7 @@ def _training(
     params = {
         "arguments": arguments,
         "chain": jobs.chain_of(recipe),
+        "start": entry and [entry.start, entry.teacher and entry.teacher_recipe],
         "settings": {
             "learning_rate": rate or config.models[model].learning_rate,
             **config.finetune.model_dump(include=OPTIMIZATION),

@@ -28,7 +28,7 @@ class Model(NamedTuple):
     source: dict[str, str]
     license: str | None
     tokenizer: Any
-    vocabulary: int
+    config: Any  # of transformers
 
     @property
     def learning_rate(self) -> float:
@@ -80,7 +80,7 @@ def look(name: str) -> Model:
     model.tie_weights()
     parameters = sum(one.numel() for one in model.parameters())
     label, blocks = Path(name).name or "model", config.num_hidden_layers
-    about = source, license, tokenizer, config.vocab_size
+    about = source, license, tokenizer, config
     return Model(as_name(label, "model"), label, family, blocks, parameters, *about)
 
 

@@ -130,6 +130,8 @@ def test_a_checkpoint_is_small_and_computes_what_its_yardstick_does(
         options["attention_mask"] = torch.ones_like(start)
         with_cache = model.generate(start, **options)
         assert torch.equal(with_cache, model.generate(start, use_cache=False, **options))
+    with pytest.raises(UserError, match="is the checkpoint itself"):
+        compress("llm_pruner", source, TEXTS, HELD_BACK, source)
     with pytest.raises(UserError, match="compressed already"):
         compress("llm_pruner", out, TEXTS, HELD_BACK, tmp_path / "again")
     if "quantization_config" in files.read_json(out / "config.json"):

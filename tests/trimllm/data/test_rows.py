@@ -87,6 +87,7 @@ def test_the_last_message_of_the_assistant_is_the_answer():
         ({"q": "?", "c": "A. x\nB. "}, "an empty option"),
         ({"q": "?", "c": LETTERED, "a": "D"}, "answer 3 of 3 choices"),
         ({"q": "?", "c": LETTERED, "a": "A. two"}, "none of the choices"),
+        ({"q": "?", "c": {"text": ["x"], "label": ["A", "B"]}, "a": "B"}, "answer 1 of 1 choices"),
         ({"q": "?", "c": 3, "a": 0}, "neither a list nor lettered"),
     ],
 )

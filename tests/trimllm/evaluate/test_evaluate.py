@@ -56,6 +56,7 @@ def test_free_answers_of_a_streamed_model_are_refused(tmp_path):
         ("a cat", "the cat", 0, 1, 0.5),  # articles do not in F1
         ("mat sat cat", "cat sat dog", 0, 2 / 3, 1 / 3),
         ("", "cat", 0, 0, 0),
+        ("<think>\n\n</think>\n\ndog", "<think>\n\n</think>\n\ncat", 0, 0, 0),
     ],
 )
 def test_metrics_of_free_answers(answer, reference, exact, f1, rouge_l):

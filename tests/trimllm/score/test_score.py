@@ -160,6 +160,9 @@ def test_a_chat_template_is_applied_to_documents_with_messages():
     assert choices == ((8,), (9, 10))
     tokenizer.chat_template = TURNS + ASKED.replace("assistant", "assistant ")
     assert rendered(tokenizer, document).choices == ("w4", "w5 w6")
+    lead = "{% if m.role == 'assistant' %}w4: {% endif %}{{m.content}}"
+    tokenizer.chat_template = TURNS.replace("{{m.content}}", lead) + ASKED
+    assert rendered(tokenizer, document).choices == (" w4: w4", " w4: w5 w6")
     tokenizer.chat_template = "{{ raise_exception('no system here') }}"
     with pytest.raises(UserError, match="refuses the document 'w1 w2 w3' .no system here."):
         encode_document(tokenizer, document)

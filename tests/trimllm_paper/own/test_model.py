@@ -25,7 +25,9 @@ def test_it_is_what_the_fetched_model_will_be(checkpoint: Path) -> None:
     weights = sum(one.numel() for one in tiny("llama").parameters())  # tied ones once
     assert (one.family, one.blocks, one.parameters) == ("llama", 5, weights)
     assert one.name == "tiny_llama" and one.source == {"directory": str(checkpoint)}
-    assert one.vocabulary == 101 and one.tokenizer.encode("w1") == word_tokenizer().encode("w1")
+    assert one.config.vocab_size == 101 and one.tokenizer.encode("w1") == word_tokenizer().encode(
+        "w1"
+    )
     assert one._replace(parameters=134_515_008).learning_rate == 2e-4  # SmolLM2-135M
     # Qwen2.5-Coder-0.5B, which five times as much ruins.
     assert one._replace(parameters=630_167_424).learning_rate == 2e-5

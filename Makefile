@@ -1,6 +1,5 @@
 # `make help` lists the targets. Variables, besides those with a default below: PARALLEL (cores or GPUs
-# at once) and PRICE (of an hour of one) for plans; FILE, MODEL, WANT, TEST, FORMAT and MINUTES for
-# `make start`, as `trimllm start --help` says.
+# at once) for plans; FILE, MODEL, WANT, TEST, FORMAT and MINUTES as `trimllm start --help` says.
 
 .DELETE_ON_ERROR:
 .PHONY: help setup envs vllm-env table2 figures report start own serve plan check-gpu seeds reference
@@ -65,7 +64,7 @@ serve: $(STAMP)  ## serve the chosen model of own.yaml
 		'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["results"])' '$(OWN)')"
 
 plan: $(STAMP)  ## jobs, hours, disk and wall-clock time of TARGET, before anything runs
-	$(PAPER) plan $(TARGET) --configfile $(CONFIG) $(PARALLEL:%=--parallel %) $(PRICE:%=--price %)
+	$(PAPER) plan $(TARGET) --configfile $(CONFIG) $(PARALLEL:%=--parallel %)
 
 check-gpu: $(STAMP)  ## does this GPU do what a run needs, as fast as plans assume
 	$(PAPER) check-gpu

@@ -54,13 +54,11 @@ def parser() -> argparse.ArgumentParser:
     changes: dict[str, Any] = {"nargs": "*", "default": [], "metavar": "KEY=VALUE"}
     add("--config", **changes, help="changes")
     add("--parallel", type=int, help="jobs at once (cores or GPUs)")
-    add("--price", type=float, help="of an hour of a GPU (or core): adds the cost")
     add = command("seeds", "run a target under several seeds, show means and their intervals")
     add("target")
     add("--configfile", **files)
     add("--config", **changes, help="changes")
     add("--seeds", nargs="+", type=int, required=True, metavar="SEED")
-    add("--cores", default="all")
     add = command("verify", "check every result against its record and what it was made from")
     add("folder", type=Path, nargs="?", default=Path("results"))
     add = command("compare", "does a run agree with another, cell by cell, paired by document")

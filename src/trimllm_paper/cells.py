@@ -142,8 +142,8 @@ class _Builder:
         return places + [place for place in timed if place[1] not in names]
 
     def _cells(self) -> Iterator[dict[str, Any]]:
-        """All cells as rows of the long frame. In Table 1 other chains and patterns than a row's
-        first have rows below."""
+        """All cells as rows of the long frame. In Table 1 other chains than a row's first
+        have rows below."""
         for block in self._blocks():
             others: list[tuple[Row, Any]] = []
             for row in self.spec.rows:

@@ -45,7 +45,6 @@ class Context(BaseModel, frozen=True, extra="forbid"):
     tested: tuple[Domain, ...] = ()  # that are tested on only
     recipes: dict[str, sections.RecipeEntry] = {}
     chains: tuple[str, ...] = ()  # recipes that are run, the main one first
-    patterns: tuple[str, ...] = ()  # of timed shapes
     lora: bool = False  # adapters stand in for full fine-tuning
     trim: sections.Trim = sections.Trim()
     compress: sections.Compress = sections.Compress()
@@ -68,7 +67,6 @@ class Context(BaseModel, frozen=True, extra="forbid"):
             ],
             "domains": [one for one in every if one.name in config.domains],
             "chains": config.trim.recipes,
-            "patterns": [*config.throughput.patterns],
             "lora": config.finetune.lora is not None,
         }
         if model:

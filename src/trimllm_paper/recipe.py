@@ -3,7 +3,7 @@
     pretrained | full_ft | full_ft_choices | sparse_ft        trained weights
     trim_NAME/drop_KK                                         the same, trimmed
     trim_NAME/state_KK                                        the same, before annealing
-    full | trim_PATTERN/keep_PERCENT                          shapes with random weights
+    full | trim_half/keep_PERCENT                             shapes with random weights
     RECIPE+COMPRESSOR                                         any of these, compressed
 
 NAME is an entry of the configuration's `recipes`, a name that `variant_name` derives from one
@@ -24,6 +24,7 @@ from trimllm_paper import kept_runs
 
 PRETRAINED, FULL_FT, SPARSE_FT, FULL = "pretrained", "full_ft", "sparse_ft", "full"
 FULL_FT_CHOICES = "full_ft_choices"  # full_ft, trained further with the loss of the choices
+HALF = "half"  # how shapes are trimmed: half of the dropped sublayers are attention
 RANDOM = "random-"  # start of a shape's name in paths, such as `random-llama-1b`
 # Regular expressions of names and recipes.
 NAME, COMPRESSOR = r"[a-z][a-z0-9_]*(?:\.[0-9]+)?", r"[a-z][a-z0-9_]*"
@@ -67,9 +68,9 @@ class Recipe:
         return cls("trim", name, f"{dropped:0{digits}d}")
 
     @classmethod
-    def shape(cls, pattern: str | None = None, keep: float | None = None) -> Self:
-        """A shape with random weights: the full one, or trimmed by a pattern."""
-        return cls("trim", pattern, keep=f"{keep:g}") if pattern else cls(FULL)
+    def shape(cls, keep: float | None = None) -> Self:
+        """A shape with random weights: the full one, or trimmed to `keep` percent."""
+        return cls("trim", HALF, keep=f"{keep:g}") if keep else cls(FULL)
 
     def __str__(self) -> str:
         text = self.base

@@ -28,7 +28,7 @@ def prepare(workflow: Any, config: Any) -> None:
             keep_unanswered_jobs()
     needed = [job for job in workflow.dag.needrun_jobs() if task_of(job.rule.name)]
     plan = Plan([Job(job.rule.name, job.wildcards_dict) for job in needed], config)
-    shapes.refuse_untimed(plan.jobs, config.throughput)
+    shapes.refuse_untimed(plan.jobs)
     for problem in plan.problems(here=workflow.local_exec):
         raise UserError(problem)
     SECONDS.update((job.jobid, s) for job, s in zip(needed, plan.seconds, strict=True))

@@ -33,7 +33,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: a fixed `recipe`, or of the `names` (chains, patterns, rules) the first measured, at
+    """A row: a fixed `recipe`, or of the `names` (chains, rules) the first measured, at
     `kept` percent of the sublayers, or the smallest that keeps more than `smallest` percent of
     Full-FT, of `every` epoch or of those that other rows show; compressed by `compressor`.
 
@@ -176,7 +176,7 @@ def needed_timings(context: Context) -> list[tuple[str, str]]:
         composed = [kept[0].compressed(c) for c in available if c in timed.composed]
         timings += [(model.name, recipe) for recipe in (*full, *kept, *composed)]
     for shape in timed.shapes:
-        trims = [Recipe.shape(p, kept) for p in context.patterns for kept in timed.kept_percent]
+        trims = [Recipe.shape(kept) for kept in timed.kept_percent]
         full = [Recipe.shape().compressed(c) for c in (None, *timed.compressors)]
         composed = [trim.compressed(c) for trim in trims[:1] for c in timed.composed]
         timings += [(f"{RANDOM}{shape}", recipe) for recipe in (*full, *trims, *composed)]

@@ -15,7 +15,7 @@ from trimllm.base.names import PAPER_CRITERIA, RULES
 from trimllm.exporting.formats import COMPRESSED, FORMATS
 from trimllm_paper import published
 from trimllm_paper.context import FULL, Context, Domain, Model
-from trimllm_paper.recipe import FULL_FT, FULL_FT_CHOICES, PRETRAINED, SPARSE_FT, keys_of
+from trimllm_paper.recipe import FULL_FT, FULL_FT_CHOICES, HALF, PRETRAINED, SPARSE_FT, keys_of
 from trimllm_paper.specification import SIZES, Column, Row, Table, speeds
 
 CRITERIA = {
@@ -65,7 +65,7 @@ ABOVE = (
 
 
 def _trimllm(names: Iterable[str], kept: float, end: str = "", **more: Any) -> Row:
-    """TrimLLM at a kept fraction, of the first of some chains or patterns that was measured."""
+    """TrimLLM at a kept fraction, of the first of some chains that was measured."""
     label = f"TrimLLM ({kept:g}%)"
     if compressor := more.get("compressor"):
         label, end = f"{label} + {COMPRESSORS[compressor]}", f"_{compressor}"
@@ -102,7 +102,7 @@ def _models(key: str, context: Context, which: str) -> tuple[Model, ...]:
 
 def table1(context: Context) -> Table:
     """Decoding throughput, on every machine that timed it."""
-    names, timed = (*context.chains, *context.patterns), context.throughput
+    names, timed = (*context.chains, HALF), context.throughput
     kept = sorted({*context.trim.kept_percent, *timed.kept_percent, PAPER_KEPT}, reverse=True)
     compressors = ("sparsegpt_2_4", "llm_int8", "gptq_int4", "awq_int4")
     return Table(
@@ -114,7 +114,7 @@ def table1(context: Context) -> Table:
             *speeds("mem unit_bytes share prefill prefill_speedup share_of_matrix peak"),
         ),
         rows=(
-            Row("fp16", "16-bit", "full"),
+            Row("fp16", "not compressed", "full"),
             *(Row(name, COMPRESSORS[name], "full", compressor=name) for name in compressors),
             *(_trimllm(names, k) for k in kept),
             *(_trimllm(names, kept[0], compressor=one) for one in timed.composed),
@@ -163,7 +163,7 @@ def table_engines(context: Context) -> Table:
 def table7(context: Context) -> Table:
     """Accuracy and throughput of compression on top of trimming."""
     kept = context.trim.kept_percent[0]
-    trimmed = Row("trimllm", "TrimLLM", names=(*context.chains, *context.patterns), kept=kept)
+    trimmed = Row("trimllm", "TrimLLM", names=(*context.chains, HALF), kept=kept)
     compressors = ("sparsegpt_2_4", "awq_int4", "gptq_int4")
     composed = (
         replace(trimmed, key=f"trimllm_{c}", label=f"TrimLLM + {COMPRESSORS[c]}", compressor=c)

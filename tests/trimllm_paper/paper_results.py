@@ -69,7 +69,7 @@ class PaperResults:
     @staticmethod
     def context(*domains: str, own: bool = True) -> Context:
         model = TINY | {"published": "llama-7b" if own else None}
-        return context(*(domains or DOMAINS), models=[model], patterns=[])
+        return context(*(domains or DOMAINS), models=[model])
 
     def answers(
         self, domain: str, recipe: str, percent: float, task: str = "", **more: Any

@@ -329,7 +329,7 @@ def context(*domains: str, **changes: Any) -> Context:
     """The tests' configuration: a stand-in model, five domains, two chains of six units a step."""
     plain: dict[str, Any] = {
         **{"models": [TINY], "domains": [column(name) for name in domains or COLUMNS]},
-        **{"recipes": CHAINS, "chains": list(CHAINS), "patterns": ["half", "chain"]},
+        **{"recipes": CHAINS, "chains": list(CHAINS)},
         "throughput": {"shapes": ["llama-1b"]},
     }
     return Context(**plain | changes)

@@ -80,7 +80,6 @@ def hashes(config: Config) -> dict[str, str]:
         # Choices are asked for, not generated.
         ({"evaluate": {"answer_tokens": 9}}, set()),
         ({"throughput": {"repeats": 4}}, {"timing", "shape"}),
-        ({"throughput": {"patterns": {"half": 0.5, "other": 0.4}}}, set()),
         # Tables take labels from the configuration.
         ({"models": {MODEL: RELABELLED}}, set()),
         ({"engines": {"prompt": 9}}, {"engine"}),

@@ -16,7 +16,7 @@ COMPRESSORS = st.none() | st.sampled_from(["awq_int4", "gptq_int4", "sparsegpt_2
 RECIPES = st.one_of(
     st.builds(Recipe, st.sampled_from(["pretrained", "full_ft", "sparse_ft", "full"])),
     st.builds(Recipe.trimmed, NAMES, st.integers(0, 63), st.just(64)),
-    st.builds(Recipe.shape, NAMES, st.sampled_from([50, 40, 12.5])),
+    st.builds(Recipe.shape, st.sampled_from([50, 40, 12.5])),
 )
 
 

@@ -1,4 +1,4 @@
-"""Shapes in the pipeline: recipes of shapes, patterns, kernels, other machines."""
+"""Shapes in the pipeline: recipes of shapes, kernels, other machines."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from trimllm_paper.recipe import Recipe
 
 
 def subject(recipe: str, **options: object) -> object:
-    return shapes.subject_of("llama-1b", Recipe.parse(recipe), {"half": 0.5}, **options)
+    return shapes.subject_of("llama-1b", Recipe.parse(recipe), **options)
 
 
 def test_recipes_of_shapes() -> None:
@@ -16,7 +16,9 @@ def test_recipes_of_shapes() -> None:
     assert (len(found.units), found.compressor, found.threads) == (18, "awq_int4", 2)
     assert subject("full").units is None
     for wrong in ("trim_other/keep_50", "full_ft", "trim_half/drop_10", "full+llm_pruner"):
-        with pytest.raises(UserError, match=r"no recipe of a shape \(patterns: half; compressors"):
+        with pytest.raises(
+            UserError, match=r"no recipe of a shape \(full, trim_half/keep_PERCENT; "
+        ):
             subject(wrong)
 
 

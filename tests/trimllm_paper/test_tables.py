@@ -80,7 +80,7 @@ def test_what_is_timed() -> None:
     full = [f"full+{name}" for name in ("sparsegpt_2_4", "llm_int8", "gptq_int4", "awq_int4")]
     assert {recipe for name, recipe in found if name == "random-llama-1b"} == {
         *("full", *full),
-        *(f"trim_{name}/keep_{kept}" for name in ("half", "chain") for kept in (50, 40)),
+        *(f"trim_half/keep_{kept}" for kept in (50, 40)),
         *("trim_half/keep_50+sparsegpt_2_4", "trim_half/keep_50+awq_int4"),
     }
     shapes = context(throughput={"shapes": ["llama-1b"], "checkpoints": False})

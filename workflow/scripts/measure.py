@@ -23,11 +23,10 @@ with Job(snakemake) as job:
         options["dtype"] = machine.fast_dtype(options["device"])
     facts, hashes = {"domain": params.get("domain")}, {}
     if shape := params.get("shape"):
-        full = shapes.subject_of(shape, Recipe.shape(), {}, **options)
-        subject = shapes.subject_of(shape, recipe, params["patterns"], **options)
+        full = shapes.subject_of(shape, Recipe.shape(), **options)
+        subject = shapes.subject_of(shape, recipe, **options)
         if recipe.is_trimmed:
-            share = f"{100 * params['patterns'][recipe.name]:.0f}% of the dropped sublayers"
-            facts["pattern"] = f"{recipe.name}: {share} are attention, spread evenly"
+            facts["pattern"] = "half: 50% of the dropped sublayers are attention, spread evenly"
     else:
         manifests = (snakemake.input.full, snakemake.input.manifest)
         for manifest in manifests:

@@ -66,19 +66,14 @@ def parameters(name: str) -> int:
     return sizes["num_hidden_layers"] * block + width * (tables * sizes["vocab_size"] + 1)
 
 
-def kept_units(blocks: int, kept_percent: float, attention_share: float) -> list[Place]:
-    """Sublayers that are left of a model of `blocks` blocks, in the order of the data."""
+def kept_units(blocks: int, kept_percent: float) -> list[Place]:
+    """Sublayers that are left of a model of `blocks` blocks, in the order of the data: half of the
+    dropped ones are attention, both kinds are spread evenly over the blocks."""
     if (drops := drops_for(kept_percent, 2 * blocks)) is None:
         raise UserError(f"{2 * blocks} sublayers cannot keep {kept_percent:g}%; keep more")
-    gone = spread(blocks, drops, attention_share)
-    return [(b, kind) for b in range(blocks) for kind in KINDS if (b, kind) not in gone]
-
-
-def spread(blocks: int, drops: int, attention_share: float) -> list[Place]:
-    """Drop so many sublayers, evenly over the blocks, so large a share of them attention."""
-    attention = max(min(round(drops * attention_share), blocks), drops - blocks)
-    return [
+    gone = {
         ((2 * i + 1) * blocks // (2 * count), kind)
-        for kind, count in zip(KINDS, (attention, drops - attention), strict=True)
+        for kind, count in zip(KINDS, (drops // 2, drops - drops // 2), strict=True)
         for i in range(count)
-    ]
+    }
+    return [(b, kind) for b in range(blocks) for kind in KINDS if (b, kind) not in gone]

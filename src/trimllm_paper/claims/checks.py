@@ -29,7 +29,7 @@ from trimllm_paper.context import STAND_IN_FOR
 from trimllm_paper.derive import PAPER_UNITS, Chain, Ratio, over, progressive, speedup
 from trimllm_paper.frames import rows, where
 from trimllm_paper.published import NEAR
-from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, RANDOM, SPARSE_FT
+from trimllm_paper.recipe import FULL, FULL_FT, HALF, PRETRAINED, RANDOM, SPARSE_FT
 from trimllm_paper.verdict import PAPER_MARGIN, lost_at_home
 
 COMPRESSED = (50, 40)
@@ -311,8 +311,8 @@ def _timings(evidence: Evidence, machines: Sequence[str]) -> tuple[DataFrame, bo
 def _trimmed(
     timings: DataFrame, evidence: Evidence, kept: float, compressor: str | None = None
 ) -> Any:
-    """TrimLLM at a kept fraction: of the main recipe, else of the first pattern."""
-    first = (evidence.context.chains[0], *evidence.context.patterns)
+    """TrimLLM at a kept fraction: of the main recipe, else of a shape."""
+    first = (evidence.context.chains[0], HALF)
     return next(iter(derive.trimmed_timings(timings, kept, compressor, first).values()), None)
 
 

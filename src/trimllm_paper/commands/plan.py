@@ -1,8 +1,8 @@
 """What a target costs before anything runs (jobs, hours, disk and wall-clock time), and runs of a
 target under several seeds, which tables show with means and intervals.
 
-    trimllm plan all --configfile config/paper.yaml --parallel 8 --price 2.5
-    trimllm seeds table6 --seeds 0 1 2
+    trimllm plan all --configfile config/paper.yaml --parallel 8
+    trimllm seeds table6 --seeds 0 1 2 --cores all
 """
 
 import json
@@ -17,14 +17,10 @@ from trimllm_paper.resources import GIB
 
 
 def run(
-    targets: list[str],
-    configfiles: list[Path],
-    config: list[str],
-    parallel: int | None,
-    price: float | None,
+    targets: list[str], configfiles: list[Path], config: list[str], parallel: int | None
 ) -> int:
     """Print the plan of the jobs of a dry run, each as `trimllm_paper.resources` estimates it, with
-    so many cores or GPUs at once and a price of an hour of one; the last line on stdout is JSON."""
+    so many cores or GPUs at once; the last line on stdout is JSON."""
     loaded = invocation.checked(configfiles, config)
     plan = Plan(pending(targets, configfiles, config), loaded)
     on_gpu, counts = plan.resources.gpu, Counter(task for task, _ in plan.work)
@@ -41,8 +37,6 @@ def run(
     print(f"Wall clock, {parallel} at once: {wall:.1f} h on an idle machine as fast as assumed,")
     print(f"up to {2 * wall:.1f} h on a slower or busy one. Disk: up to {disk:,.0f} GB.")
     print(f"Assumed speed: {'that of earlier jobs' if plan.resources.earlier else 'data sheets'}.")
-    if price is not None:
-        print(f"Price: {price * hours:,.0f}")
     if on_gpu:
         kind, data = gpus.kind_of(loaded)
         print(f"GPU: {kind}, {data.gib:.0f} GiB")
@@ -59,12 +53,7 @@ def run(
 
 
 def seeds(
-    target: str,
-    seeds: list[int],
-    configfiles: list[Path],
-    config: list[str],
-    cores: str,
-    rest: list[str],
+    target: str, seeds: list[int], configfiles: list[Path], config: list[str], rest: list[str]
 ) -> int:
     """Run Snakemake (`rest`: its further arguments) under every other seed, then under the first
     one with all the others, which renders the target from all; the first failure ends it.
@@ -82,7 +71,7 @@ def seeds(
     print(f"note: {note} {first} alone", file=sys.stderr)
     for one in runs:
         changes = [*config, *(f"{key}={json.dumps(value)}" for key, value in one.items())]
-        command = invocation.snakemake([target], configfiles, changes, "--cores", cores, *rest)
+        command = invocation.snakemake([target], configfiles, changes, *rest)
         if code := subprocess.run(command).returncode:
             return code
     return 0

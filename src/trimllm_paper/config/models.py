@@ -34,7 +34,6 @@ Method = Annotated[str, among(COMPRESSORS)]
 Kernel = Annotated[str, among([name for name in COMPRESSORS if name != "llm_pruner"])]
 Format = Annotated[str, among(FORMATS)]
 Variant = Annotated[str, among(VARIANTS)]
-PatternName = Annotated[str, Field(pattern="^[a-z][a-z0-9]*$")]
 GroupSize = Annotated[Literal[32, 64, 128], BeforeValidator(int)]
 
 
@@ -142,9 +141,6 @@ class ThroughputSection(Section):
     checkpoints: bool = key("Time checkpoints of `models`; false: shapes, without training.", True)
     shapes: parts.Unique[Shape] = key("Architectures that are timed with random weights.", [])
     kept_percent: Some[Percent] = key("Percent of sublayers that trimmed shapes keep.", [50, 40])
-    patterns: dict[PatternName, Annotated[float, Field(ge=0, le=1)]] = key(
-        "Share of attention among a shape's drops, by name.", {"half": 0.5}
-    )
     compressors: parts.Unique[Kernel] = key(
         "Compressors of the full model.", ["sparsegpt_2_4", "llm_int8", "gptq_int4", "awq_int4"]
     )

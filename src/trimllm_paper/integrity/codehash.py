@@ -89,17 +89,14 @@ def _content(path: Path) -> str:
 
 
 def _dump(value: object) -> str:
-    """A syntax tree as `ast.dump` of Python 3.11 writes it, which later versions do not."""
+    """A syntax tree as text; `ast.dump` writes other empty fields in every version of Python."""
     if isinstance(value, list):
         return f"[{', '.join(map(_dump, value))}]"
     if not isinstance(value, ast.AST):
         return repr(value)
-    cls, kept = type(value), list[str]()
-    for name in value._fields:
-        one = getattr(value, name)
-        left_out = one == [] if name == "type_params" else one is getattr(cls, name, ...) is None
-        kept += [] if left_out else [f"{name}={_dump(one)}"]
-    return f"{cls.__name__}({', '.join(kept)})"
+    fields = {name: getattr(value, name) for name in value._fields}
+    filled = [f"{name}={_dump(one)}" for name, one in fields.items() if one not in (None, [])]
+    return f"{type(value).__name__}({', '.join(filled)})"
 
 
 def _is_docstring(node: ast.stmt) -> bool:

@@ -123,10 +123,7 @@ def measure(jobs: Jobs, hardware: str, model: str, recipe: str) -> Job:
         "code": jobs.code("measure", model),
     }
     if model.startswith(RANDOM):
-        name = Recipe.parse(recipe).name
-        params["shape"] = model.removeprefix(RANDOM)
-        params["patterns"] = {name: section.patterns[name]} if name in section.patterns else {}
-        files = {}
+        params["shape"], files = model.removeprefix(RANDOM), {}
     else:
         params |= {"chain": jobs.chain_of(recipe), "domain": domain, "loading": jobs.loading(model)}
         full = jobs.checkpoint(model, domain, FULL_FT)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("configuration", "hours", "factor"),
-    [("config", 85 / 60, 1.3), ("paper", 166, 2)],
+    [("config", 2.3, 1.3), ("paper", 166, 2)],
     ids=["two cores", "A100"],
 )
 def test_table2_is_planned_as_it_took(
@@ -25,18 +25,16 @@ def test_table2_is_planned_as_it_took(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`make table2` took 85 core-minutes; LLaMA-7B's Table 2 was planned at 166 A100-hours."""
+    """The default took 4.9 core-hours at 0.47 of the assumed speed; LLaMA-7B was planned at 166."""
     monkeypatch.setattr(gpus, "here", lambda: ())
     monkeypatch.setattr(resources, "fast_dtype", lambda device: "bfloat16")
     changes = [f"results={tmp_path}/results"]
     file = ROOT / f"config/{configuration}.yaml"
-    assert plan.run(["table2"], [file], changes, parallel=4, price=1.0) == 0
-    words = capsys.readouterr().out
-    last = json.loads(words.splitlines()[-1])
+    assert plan.run(["table2"], [file], changes, parallel=4) == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
     planned = last["models"].get("llama-7b", last["hours"])
     assert hours / factor < planned < hours * factor
     assert last["jobs"] > 200 and last["wall_hours"] >= last["hours"] / 4
-    assert f"Price: {last['hours']:,.0f}" in words
     if configuration == "paper":
         page = " ".join((ROOT / "docs/reproduce.md").read_text().split())
         assert f" {planned:.0f} GPU-hours, up to " in page

@@ -78,15 +78,11 @@ def test_docstrings_comments_and_layout_rerun_nothing(
     assert not changed(project, file, before, ('"""', '"""Another. '), comment)
 
 
-def test_every_python_gives_the_same_hash(tmp_path: Path) -> None:
-    """That of Python 3.11; later versions write syntax trees in other words."""
-    (tmp_path / "one.py").write_text("def f(a=None):\n    return a.b()\n")
-    assert _content(tmp_path / "one.py") == (
-        "Module(body=[FunctionDef(name='f', args=arguments(posonlyargs=[], args=[arg(arg='a')], "
-        "kwonlyargs=[], kw_defaults=[], defaults=[Constant(value=None)]), body=[Return(value="
-        "Call(func=Attribute(value=Name(id='a', ctx=Load()), attr='b', ctx=Load()), args=[], "
-        "keywords=[]))], decorator_list=[])], type_ignores=[])"
-    )
+def test_every_version_of_python_gives_the_same_hash(tmp_path: Path) -> None:
+    """Which fields a node has depends on the version: those that are empty do not count."""
+    (tmp_path / "one.py").write_text("def f():\n    return None\n")
+    tree = "FunctionDef(name='f', args=arguments(), body=[Return(value=Constant())])"
+    assert _content(tmp_path / "one.py") == f"Module(body=[{tree}])"
 
 
 def test_code_of_ones_own_is_read_and_not_imported(

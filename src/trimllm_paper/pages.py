@@ -36,7 +36,6 @@ RATES |= {
 }
 TABLES: dict[str, tuple[Any, ...]] = {
     "default": ("reference", "table2", DOMAINS | SIZES),
-    "choices": ("reference_choices", "table2", DOMAINS | SIZES),
     "real": ("reference_real", "table2", {"sciq": "SciQ itself", **SIZES}),
     "larger": ("reference_larger", "table2", {"sciq": "SciQ†", "lexglue": "LexGLUE†", **SIZES}),
     "qwen": ("reference_qwen", "table2", {"sciq": "SciQ†", **SIZES}, QWEN),
@@ -102,8 +101,6 @@ def _results() -> str:
         [label, _text(real, row, "sciq"), *(_text(default, row, domain) for domain in DOMAINS)]
         for label, row in RECIPES.items()
     ]
-    one_seed = [_text(_kept("reference_choices", "table2"), OURS_50, one) for one in DOMAINS]
-    rows.append(["TrimLLM, 50%, our recipe, all choices (one seed)", "–", *one_seed])
     printed = [published.accuracies("llama-7b", domain) for domain in ("sciq", *DOMAINS)]
     paper = [f"{one['full_ft']:.1f} / {one['trimllm_50']:.1f}" for one in printed]
     rows.append(["*The paper, LLaMA-7B: Full-FT / 50%*", *paper])

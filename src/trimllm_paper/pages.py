@@ -37,7 +37,6 @@ RATES |= {
 TABLES: dict[str, tuple[Any, ...]] = {
     "default": ("reference", "table2", DOMAINS | SIZES),
     "real": ("reference_real", "table2", {"sciq": "SciQ itself", **SIZES}),
-    "larger": ("reference_larger", "table2", {"sciq": "SciQ†", "lexglue": "LexGLUE†", **SIZES}),
     "qwen": ("reference_qwen", "table2", {"sciq": "SciQ†", **SIZES}, QWEN),
     "answers": ("reference_answers", "table2", ANSWERS),
     "ablation": ("reference_ablation", "table_a1", ABLATION),

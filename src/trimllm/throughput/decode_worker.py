@@ -160,9 +160,7 @@ def random_model(subject: Subject) -> nn.Module:
         if parameter.is_floating_point():
             random = torch.empty_like(parameter, device=subject.device)
             parameter.data = random.uniform_(-SCALE, SCALE)
-            if (
-                parameter.dim() == 1
-            ):  # a norm; some channels exceed LLM.int8's threshold, as in LLMs
+            if parameter.dim() == 1:  # a norm: some channels exceed LLM.int8's threshold
                 parameter.data.fill_(1)[::1024] = 20
     if subject.compressor == "sparsegpt_2_4":
         for linear in linears(model):

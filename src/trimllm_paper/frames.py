@@ -7,12 +7,12 @@ Ask your own questions of them, in a notebook for example:
 >>> piqa = results.evaluations.query("domain == 'piqa' and task == 'piqa' and name == 'ours'")
 >>> print(piqa[["recipe", "n", "accuracy", "units_kept"]].to_string(index=False))
            recipe   n  accuracy  units_kept
-trim_ours/drop_30 400     59.75          30
-trim_ours/drop_36 400     58.00          24
-trim_ours/drop_42 400     58.25          18
+trim_ours/drop_30 400     52.50          30
+trim_ours/drop_36 400     52.75          24
+trim_ours/drop_42 400     54.50          18
 >>> epochs = results.epochs.query("domain == 'piqa' and name == 'paper'")
 >>> epochs.set_index("dropped").loss.round(2).head(3).to_dict()
-{0: 3.26, 6: 3.94, 12: 4.67}
+{0: 3.25, 6: 4.0, 12: 5.3}
 
 A missing value is None: the criterion of `full_ft`, a speedup's interval of the full model itself.
 """

@@ -34,7 +34,7 @@ def test_table2_is_planned_as_it_took(
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     planned = last["models"].get("llama-7b", last["hours"])
     assert hours / factor < planned < hours * factor
-    assert last["jobs"] > 200 and last["wall_hours"] > 0.99 * last["hours"] / 4
+    assert last["jobs"] > 200 and last["wall_hours"] * (1 + 1e-9) >= last["hours"] / 4
     if configuration == "paper":
         page = " ".join((ROOT / "docs/reproduce.md").read_text().split())
         assert f" {planned:.0f} GPU-hours, up to " in page

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trimllm.base.machine import fast_dtype
+from trimllm.exporting.formats import FORMATS
 from trimllm.throughput.subject import parameters
 from trimllm_paper.gpus import kind_of, uses_gpu
 from trimllm_paper.recipe import FULL, RANDOM, Paths, Recipe, chains, teacher_documents
@@ -196,11 +197,17 @@ class Resources:
         """Seconds of a job by the formula alone: a token costs 2 operations a parameter forward, 2
         back and 2 for each trained parameter; a scan of N sublayers costs N/2 forward passes."""
         config, finetune, timed = self.config, self.config.finetune, self.config.throughput
-        if task == "measure":  # a model beside the full one
+        if task == "measure":  # a model beside the full one, or all in each format of an engine
             rate, bandwidth = self._rates(timed.threads or os.cpu_count() or 1)
-            one = timed.generate / bandwidth + (timed.tokens - timed.generate) / rate
-            size = 4 * self._parameters(wildcards["model"])
-            return 2 * START + size * (1 / DISK + (timed.repeats + 1) * one)
+            prompt, batches, models = timed.tokens - timed.generate, [1], 2
+            if engine := wildcards.get("engine"):
+                timed = config.engines
+                prompt, batches = timed.prompt, timed.batches
+                kept = timed.kept_percent or config.trim.kept_percent
+                models = (1 + len(kept)) * [FORMATS[one] for one in timed.formats].count(engine)
+            one = sum(timed.generate / bandwidth + batch * prompt / rate for batch in batches)
+            size = 2 * self._parameters(wildcards["model"])
+            return models * (START + size * (1 / DISK + (timed.repeats + 1) * one))
         model = config.models[wildcards["model"]]
         dropped = wildcards.get("drop") or Recipe.parse(wildcards.get("recipe") or FULL).dropped
         kept = 1 - int(dropped) / model.units

@@ -47,9 +47,7 @@ def test_unpaired_difference_equals_the_value_in_newcombe() -> None:
 
 
 @given(pairs)
-def test_paired_difference_is_antisymmetric(
-    answers: list[tuple[int, int]],
-) -> None:
+def test_paired_difference_is_antisymmetric(answers: list[tuple[int, int]]) -> None:
     first, second = ([pair[i] for pair in answers] for i in (0, 1))
     for spread in (None, Spread(1e-4, 3)):
         forth = paired_difference([first], [second], spread=spread)

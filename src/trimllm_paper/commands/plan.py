@@ -42,11 +42,10 @@ def run(
         print(f"GPU: {kind}, {data.gib:.0f} GiB")
         for (task, model), one in sorted({(t, w["model"]): (t, w) for t, w in plan.work}.items()):
             need, split = plan.resources.memory(*one), plan.resources.split(*one)
-            if not need.gpu:
-                continue
             each = f"{need.gpu / GIB:5.1f} GiB each, host {need.host / GIB:.0f} GiB"
             recomputed = ", blocks recomputed" if split.recompute else ""
-            print(f"  {task:10} {model:16} x {split.processes}: {each}{recomputed}")
+            if need.gpu:
+                print(f"  {task:10} {model:16} x {split.processes}: {each}{recomputed}")
     last = {"jobs": len(plan.jobs), "hours": hours, "wall_hours": wall, "disk_gb": disk}
     print(json.dumps(last | {"models": by_model}))
     return 0

@@ -86,12 +86,7 @@ CASES += [
 
 @pytest.mark.parametrize("method, family, engine", CASES)
 def test_a_checkpoint_is_small_and_computes_what_its_yardstick_does(
-    method,
-    family,
-    engine,
-    dense,
-    tmp_path,
-    monkeypatch,
+    method, family, engine, dense, tmp_path, monkeypatch
 ):
     try:
         require(method, engine)

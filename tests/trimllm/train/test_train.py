@@ -16,11 +16,7 @@ from trimllm.scanning import scan, to_record
 from trimllm.score import Row
 from trimllm.select import trainable_blocks
 from trimllm.sublayers import drop, units
-from trimllm.train import (
-    TrainSettings,
-    make_checkpoint,
-    train_pass,
-)
+from trimllm.train import TrainSettings, make_checkpoint, train_pass
 from trimllm.train.batching import (
     WINDOW,
     Example,

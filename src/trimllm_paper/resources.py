@@ -121,8 +121,9 @@ class Resources:
 
     def memory(self, task: str, wildcards: Wildcards, split: Split | None = None) -> Memory:
         """Memory of a job, shared as it will be or as `split` says."""
-        if task == "measure":  # the timed and the full model, in 16 bits
-            return Memory(BASE + 4.8 * self._parameters(wildcards["model"]))
+        if task == "measure":  # the timed and the full model in 16 bits; in engines a few trimmed
+            base = BASE * (2 if "engine" in wildcards else 1)
+            return Memory(base + 4.8 * self._parameters(wildcards["model"]))
         split = split or self.split(task, wildcards)
         processes, compute = split.processes, self.config.compute
         model = self.config.models[wildcards["model"]]

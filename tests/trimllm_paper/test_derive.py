@@ -37,9 +37,7 @@ def test_seeds_are_pooled_where_each_has_every_task(tmp_path: Path) -> None:
             one.add("full_ft", 80, task="b", seed=seed, kept=kept, weight_bytes=2 * 10**8)
         paths += one.paths
     found = accuracy(Frame.of(paths), "tiny", "sciq", "full_ft", ["b", "a"])
-    assert [(task.seed, task.task) for task in found.tasks] == [
-        *((0, "b"), (0, "a"), (1, "b"), (1, "a"))
-    ]
+    assert [(t.seed, t.task) for t in found.tasks] == [(0, "b"), (0, "a"), (1, "b"), (1, "a")]
     assert found.by_seed == {0: 70, 1: 75} and found.deviation == pytest.approx(12.5**0.5)
     assert found.kept_percent == 47.5 and found.megabytes == 200
     assert found.bytes_percent == pytest.approx(100 * 2 / 2.69)

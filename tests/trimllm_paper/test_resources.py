@@ -89,8 +89,7 @@ def test_an_evaluation_is_planned_by_what_it_tests() -> None:
     assert plan.work_of(job)[1]["domain"] == "lexglue" != TRIM_SMALL["domain"]
 
 
-def test_an_engine_is_planned_by_its_models_and_formats() -> None:
-    """By default transformers runs three formats, vLLM one."""
+def test_an_engine_is_planned_by_its_formats_three_of_transformers_and_one_of_vllm() -> None:
     of, job = Resources(configuration("config")), {"hardware": "cpu-x", "model": "smollm2-135m"}
     three, one = (of.formula("measure", job | {"engine": e}) for e in ("transformers", "vllm"))
     assert three == pytest.approx(3 * one) and one > of.formula("measure", job)

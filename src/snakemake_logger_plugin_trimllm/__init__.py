@@ -132,6 +132,8 @@ def one_line(message: str) -> str:
             "error: another run uses this folder, or a run was killed; if none is running, run "
             "`snakemake --unlock` and the same command again"
         )
+    if "Write-protected output files" in message:  # the last line names one
+        return f"error: {lines[-1]} may not be written; make it writable and run again"
     if lines[0].startswith("Traceback") or re.match(r"\w+Error: \[Errno \d+\] ", lines[-1]):
         remedy = "run the same command again; if it fails again, report it with .snakemake/log"
         return f"error: {lines[-1]} ({remedy})"

@@ -97,6 +97,7 @@ def test_a_failed_job_shows_the_end_of_its_log(say: Say, tmp_path: Path) -> None
         ("Error: Directory cannot be locked. Please make sure", "`snakemake --unlock` and the"),
         ("Traceback (most recent):\n  File 'x'\nKeyError: 'a'", "error: KeyError: 'a' (run"),
         ("Cannot make a.\nOSError: [Errno 30] R: 'a'", "error: OSError: [Errno 30] R: 'a' (run"),
+        ("Write-protected output files for rule a:\n    affected files:\n  b", "error: b may"),
         ("MissingInputException in rule a:\nmissing b", "in rule a:\nmissing b"),
     ],
 )

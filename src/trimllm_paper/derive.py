@@ -251,7 +251,7 @@ def training_time(frame: Frame, model: str, domain: str, what: str, epochs: int)
 
     Columns: `minutes` of training, seconds a token times the mean tokens of a pass of Full-FT, so
     that epochs of different length compare; `share` and `scans`, that and the scans' time in
-    percent of Full-FT's (NaN without it); `measured` epochs; their `sources`.
+    percent of Full-FT's (NaN without it); `measured` epochs; their `sources`; the `machine`.
     """
     place = {"model": model, "domain": domain}
     full = where(frame.trainings, **place, recipe=FULL_FT)
@@ -268,8 +268,8 @@ def training_time(frame: Frame, model: str, domain: str, what: str, epochs: int)
             seconds = (seconds / run.tokens * reference).where(run.tokens > 0, 0.0)
         if len(run) == epochs or not is_chain:
             minutes = scale * float(seconds.sum()), scale * float(run.seconds_scan.sum())
-            times[results] = (*minutes, len(run), sources)
-    columns = ["minutes", "scans", "measured", "sources"]
+            times[results] = (*minutes, len(run), sources, run.machine.iloc[0])
+    columns = ["minutes", "scans", "measured", "sources", "machine"]
     table = pd.DataFrame.from_dict(times, orient="index", columns=columns)
     whole = table if what == FULL_FT else training_time(frame, model, domain, FULL_FT, epochs)
     minutes = whole.minutes.reindex(table.index)

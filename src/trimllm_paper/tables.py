@@ -363,7 +363,8 @@ def table9(context: Context) -> Table:
         notes=(
             f"Training alone: seconds a token times the tokens of a pass of {FULL}. {FULL} and "
             "Sparse-FT of more epochs than were run take their mean, as the CSV says. Scans: time "
-            f"of the scans between epochs in percent of {FULL}'s training.",
+            f"of the scans between epochs in percent of {FULL}'s training. Minutes: of the seeds "
+            "on the first one's machine.",
             "A share agrees within 10 points, by its t interval over seeds; one seed leaves it "
             "undecided. n counts the epochs measured.",
         ),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from result_files import (
     COLUMNS,
+    TWO_A100,
     Evaluations,
     TimingFiles,
     blocks,
@@ -192,12 +193,12 @@ def test_minutes_are_sums_of_epochs_without_their_scans(tmp_path: Path) -> None:
 
 
 def test_verdicts_compare_shares_of_full_fine_tuning(tmp_path: Path) -> None:
-    """Three runs, each a bit slower in all."""
+    """Three runs, each a bit slower in all; the last one fine-tunes on another machine."""
     trainings, epochs = [], []
-    for seed, slower in ((1, 1.0), (2, 1.01), (3, 1.02)):
+    for seed, slower, on in ((1, 1.0, {}), (2, 1.01, {}), (3, 1.02, TWO_A100)):
         place = tmp_path / str(seed)
         for recipe, seconds in (("full_ft", 600), ("sparse_ft", 356 * slower)):
-            trainings.append(write_training(place, recipe, seconds * slower, seed=seed))
+            trainings.append(write_training(place, recipe, seconds * slower, seed=seed, **on))
         epochs += chain(place, [slower * one for one in TRAIN], SCAN, seed)
     table = build("table9", trainings=trainings, epochs=epochs)
     share = table.cell("tiny", "sparse_ft", "share_2")
@@ -211,6 +212,7 @@ def test_verdicts_compare_shares_of_full_fine_tuning(tmp_path: Path) -> None:
     full = [table.cell("tiny", "full_ft", name) for name in ("minutes_4", "share_4")]
     assert [cell.verdict for cell in full] == [None, None]
     assert full[0].printed == pytest.approx(8.3 * 60)
+    assert full[0].value == pytest.approx(40.2)  # of the first machine's two
     assert table.cell("tiny", "trimllm_ours", "minutes_2").verdict == "not run"
 
 

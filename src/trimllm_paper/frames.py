@@ -214,7 +214,9 @@ def _passes(path: Path) -> Iterator[Row]:
 
 
 def _epoch(path: Path) -> Iterator[Row]:
-    row = _facts(Epoch.read(path), path)
+    # The manifest of a state goes with its weights; those of the chain's checkpoints stay.
+    manifests = kept_runs.glob(path.parents[1], f"drop_*/{MANIFEST}")
+    row = _facts(Epoch.read(path), next(iter(manifests), path))
     held_back = row["held_back"] or {}
     yield {
         **(row | row["training"]),

@@ -254,8 +254,7 @@ def training_time(frame: Frame, model: str, domain: str, what: str, epochs: int)
     percent of Full-FT's (NaN without it); `measured` epochs; their `sources`; the `machine`.
     """
     place = {"model": model, "domain": domain}
-    full = where(frame.trainings, **place, recipe=FULL_FT)
-    runs = where(frame.trainings, **place, recipe=what)
+    full, runs = (where(frame.trainings, **place, recipe=one) for one in (FULL_FT, what))
     runs = runs.assign(seconds_train=runs.seconds, seconds_scan=0.0)
     if is_chain := runs.empty:
         runs = where(frame.epochs, **place, name=what)

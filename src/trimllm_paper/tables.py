@@ -210,9 +210,8 @@ def _specialized(
         rows.append(Row(FULL_FT_CHOICES, "Full-FT (choices)", FULL_FT_CHOICES, section=section))
     section = f"{OURS}: the smallest of a recipe's rows above a share of Full-FT"
     for name, bar in product((*context.paper_chain[:1], *context.other_chains), (95, 90)):
-        label = f"TrimLLM ({name}), above {bar}%"
-        row = Row(f"above_{bar}_{name}", label, names=(name,), smallest=bar, section=section)
-        rows.append(row)
+        row = f"above_{bar}_{name}", f"TrimLLM ({name}), above {bar}%"
+        rows.append(Row(*row, names=(name,), smallest=bar, section=section))
     more = [c for c in COMPRESSORS if c in context.compress.methods and c not in compressors]
     rows += _compressed(*more, section=f"{OURS}: compressors that its table does not have")
     if key == "table2":
@@ -260,12 +259,11 @@ def table_a1(context: Context) -> Table:
 
 def _by_criterion(context: Context, ratio: float, section: str = "") -> list[Row]:
     """The smallest checkpoint above the bar by each criterion; the paper's criteria come first."""
-    rows = []
+    rows, bar = [], 100 * published.KEEPS
     for criterion in sorted(context.tables.criteria, key=lambda one: one not in PAPER_CRITERIA):
         ours = "" if criterion in PAPER_CRITERIA else OURS
         where = "; ".join(filter(None, [section, ours]))
         label, names = CRITERIA.get(criterion, criterion), (context.variant(criterion, ratio),)
-        bar = 100 * published.KEEPS
         rows.append(Row(criterion, label, names=names, smallest=bar, every=True, section=where))
     return rows
 
@@ -301,9 +299,8 @@ def table6(context: Context) -> Table:
     rows = []
     for ratio in sorted(context.tables.ratios, reverse=True):
         fraction = str(Fraction(ratio).limit_denominator(1000))
-        block = "r_" + fraction.replace("/", "_")
         of_ratio = _by_criterion(context, ratio, f"r = {fraction}")
-        rows += [replace(row, key=f"{block}/{row.key}") for row in of_ratio]
+        rows += [replace(r, key=f"r_{fraction.replace('/', '_')}/{r.key}") for r in of_ratio]
     return Table(
         "table6",
         "Table 6: accuracy (%) by criterion and sparse update ratio r",
@@ -361,10 +358,9 @@ def table9(context: Context) -> Table:
         f"Table 9: minutes of training on {timed}, r = {context.main.ratio:g}",
         *(_models("table9", context, "compared"), tuple(columns), tuple(rows)),
         notes=(
-            f"Training alone: seconds a token times the tokens of a pass of {FULL}. {FULL} and "
-            "Sparse-FT of more epochs than were run take their mean, as the CSV says. Scans: time "
-            f"of the scans between epochs in percent of {FULL}'s training. Minutes: of the seeds "
-            "on the first one's machine.",
+            "Minutes of training alone, of the seeds on the first one's machine: seconds a token "
+            f"times the tokens of a pass of {FULL}. {FULL} and Sparse-FT of more epochs than were "
+            f"run take their mean, as the CSV says. Scans: in percent of {FULL}'s training.",
             "A share agrees within 10 points, by its t interval over seeds; one seed leaves it "
             "undecided. n counts the epochs measured.",
         ),

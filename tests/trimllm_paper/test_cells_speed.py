@@ -53,9 +53,8 @@ def test_cells_walk_back_to_their_files(timings: TimingFiles) -> None:
 def test_speed_verdicts_follow_the_interval_over_rounds(timings: TimingFiles) -> None:
     timings.add_machine()
     timings.add("full+sparsegpt_2_4", 10.5, spread=0.06)
-    table = table1(timings)
     # Quartiles lie above 1, the 95% interval does not.
-    cell = table.cell(MINE, "sparsegpt_2_4", "speedup")
+    cell = table1(timings).cell(MINE, "sparsegpt_2_4", "speedup")
     assert cell.low < 1 < cell.value and cell.verdict == "undecided"
     timings.add("full+awq_int4", 23, share=0.26, speedup=summary([2.3]))
     assert table1(timings).cell(MINE, "awq_int4", "speedup").verdict == "undecided"  # one round
@@ -77,8 +76,7 @@ def test_a_row_of_the_papers_own_hardware_is_judged_by_its_number(timings: Timin
 
 def test_compiled_speeds_have_columns_where_they_were_measured(timings: TimingFiles) -> None:
     timings.add_machine()
-    names = {column.key for column in table1(timings).columns}
-    assert not names & {"compiled", "compiled_speedup"}
+    assert not {"compiled", "compiled_speedup"} & {one.key for one in table1(timings).columns}
     pair = {"decode_tokens_per_second": summary([60.0, 66.0, 72.0]), "speedup": summary([1.6])}
     timings.add("full", 10, full=None, compiled={"decode_tokens_per_second": summary([41.0])})
     timings.add("trim_half/keep_50", 18.5, kept=22, share=0.5, compiled=pair)
@@ -111,9 +109,8 @@ def test_accuracy_and_throughput_stand_in_one_row_and_name_the_timed_checkpoint(
     names = ("sciq", "speedup", "mem", "unit_bytes")
     cells = {name: table.cell(block, "trimllm_awq_int4", name) for name in names}
     assert (cells["sciq"].value, cells["sciq"].printed) == (66, 91.5)
-    assert cells["speedup"].value == 3.4
+    assert cells["speedup"].value == 3.4 and cells["mem"].printed == ">12.5%"
     assert cells["speedup"].printed == pytest.approx(188.7 / 42.3)
-    assert cells["mem"].printed == ">12.5%"
     assert cells["unit_bytes"].value == pytest.approx(13)
     assert cells["sciq"].sources[0].endswith(f"{chain}+awq_int4/sciq.json")
     assert table.columns[0].label == "SciQ†"
@@ -211,8 +208,8 @@ def test_verdicts_compare_shares_of_full_fine_tuning(tmp_path: Path) -> None:
     # Full-FT is its own yardstick.
     full = [table.cell("tiny", "full_ft", name) for name in ("minutes_4", "share_4")]
     assert [cell.verdict for cell in full] == [None, None]
-    assert full[0].printed == pytest.approx(8.3 * 60)
-    assert full[0].value == pytest.approx(40.2)  # of the first machine's two
+    # Minutes are those of the first machine's two seeds.
+    assert (full[0].printed, full[0].value) == pytest.approx((8.3 * 60, 40.2))
     assert table.cell("tiny", "trimllm_ours", "minutes_2").verdict == "not run"
 
 

@@ -29,8 +29,7 @@ def test_all_kept_results_are_read() -> None:
         assert len(getattr(found, table)) == sum(room_name in name for name in kept)
     assert len(found.epochs) == sum(name.endswith("/epoch.json") for name in kept)
     # The records hold less provenance than the manifests that were kept beside them.
-    trained = [*rows(found.trainings), *rows(found.epochs)]
-    assert all("hardware" in row.provenance for row in trained)
+    assert all("hardware" in one for one in (*found.trainings.provenance, *found.epochs.provenance))
 
 
 def test_a_row_says_what_a_file_does(evaluations: Evaluations, tmp_path: Path) -> None:

@@ -127,10 +127,8 @@ class Rendered:
     notes: Sequence[str] = ()
 
     def cell(self, block: str, row: str, column: str) -> Any:
-        """A cell as a named tuple of plain values. Raises `KeyError` where there is none."""
+        """A cell as a named tuple of plain values."""
         matching = where(self.cells, block=block, row=row, column=column)
-        if matching.empty:
-            raise KeyError((block, row, column))
         plain = matching.astype(object).where(matching.notna(), None)
         return next(plain.itertuples(index=False, name="Cell"))
 

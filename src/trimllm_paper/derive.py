@@ -171,10 +171,11 @@ def nearest(frame: Frame, model: str, domain: str, name: str, kept_percent: floa
 
 def held_back_shares(frame: Frame, model: str, domain: str, name: str) -> dict[int, float]:
     """Sublayers dropped -> held-back accuracy of a chain's checkpoints over Full-FT's, means over
-    seeds; empty if it was not recorded. Without an annealed checkpoint, its epoch's counts."""
+    the chain's seeds; empty if not recorded. Without an annealed checkpoint, its epoch's counts."""
     place = {"model": model, "domain": domain}
     states = where(frame.epochs, **place, name=name)
     full = where(frame.trainings, **place, recipe=FULL_FT, kept=True)
+    full = full[full.results.isin(states.results)]
     if states.held_back.isna().any() or full.held_back.isna().any() or not full.held_back.sum():
         return {}
     annealed, one = where(frame.trainings, **place, name=name, kept=True), ["results", "dropped"]

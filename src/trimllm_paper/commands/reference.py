@@ -57,17 +57,14 @@ def collect(
 ) -> int:
     """Keep a run with its domain files (texts by path); returns the number of records.
 
-    Records of other seeds are included. Those of training and compression count only beside their
-    checkpoint's manifest; that of an epoch outlives its weights.
+    Records of other seeds are included. Records outlive the weights of temporary checkpoints: the
+    tables choose by those of annealing which checkpoint keeps enough.
     """
     seeds = seed_folders(results)
     folders = [(results, SMALL), *((folder, POOLED) for folder in seeds)]
     paths = {path for folder, kinds in folders for kind in kinds for path in folder.glob(kind)}
     records: dict[str, kept_runs.Record] = {
-        path.relative_to(results).as_posix(): {"content": files.read_json(path)}
-        for path in paths
-        if path.name not in ("training.json", "compression.json")
-        or path.with_name(files.MANIFEST).is_file()
+        path.relative_to(results).as_posix(): {"content": files.read_json(path)} for path in paths
     }
     if not records:
         raise UserError(f"{results} holds no results; run `snakemake --cores all all` first")

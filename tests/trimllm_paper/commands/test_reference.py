@@ -18,12 +18,10 @@ KEPT = {
     f"{CHAIN}/state_06/epoch.json",
     "models/m/d/full_ft/training.json",
     "models/m/d/full_ft/manifest.json",
+    "models/m/d/trim_top/drop_30/training.json",
 }
-# Weights, a record without its checkpoint, a table, another run.
-LEFT = (
-    *("models/m/d/full_ft/model.safetensors", "models/m/d/trim_top/drop_30/training.json"),
-    *("tables/table2.md", "smoke/eval/m/d/full_ft/t.json"),
-)
+# Weights, a table, another run.
+LEFT = ("models/m/d/full_ft/model.safetensors", "tables/table2.md", "smoke/eval/m/d/full_ft/t.json")
 SEEDS = {
     "seed_2/eval/m/d/full_ft/t.json",
     f"seed_2/{CHAIN}/state_06/epoch.json",

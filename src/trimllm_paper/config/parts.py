@@ -21,22 +21,11 @@ from trimllm.base.names import CRITERIA
 K = TypeVar("K")
 T = TypeVar("T")
 UNKNOWN = "unknown_key"
-FORMER = {
-    "benchmark": "use throughput",
-    "criteria": "use trim.recipes (entries of `recipes`)",
-    "drops_per_epoch": "use recipes.NAME.step",
-    "prefills": "use throughput.repeats",
-    "ratio": "use recipes.NAME.ratio",
-    **dict.fromkeys(("fold", "eliminate", "compat", "layouts", "drafts", "balance"), "remove it"),
-    **dict.fromkeys(("forkserver", "noun", "pool", "resample", "state", "tag"), "remove it"),
-    **dict.fromkeys(("smallest_percent", "cross_percent", "least_percent"), "remove it"),
-}
-"""Keys of earlier versions: what to do."""
 
 
 class Section(BaseModel):
     """A mapping with known keys. Texts are read as numbers where a number is needed: Snakemake
-    leaves the 0.5 of `--config 'trim={"ratio": 0.5}'` a text, and YAML 1e-4."""
+    leaves the 0.5 of `--config 'recipes={"paper": {"ratio": 0.5}}'` a text, and YAML 1e-4."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -51,7 +40,7 @@ class Section(BaseModel):
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-                problem = f"unknown key; {FORMER.get(name, hint)}"
+                problem = f"unknown key; {hint}"
                 raise PydanticCustomError(UNKNOWN, "{problem}", {"problem": problem, "key": name})
         return {name: None if value == "null" else value for name, value in values.items()}
 

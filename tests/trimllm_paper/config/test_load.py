@@ -51,7 +51,7 @@ def test_texts_of_the_command_line_become_numbers() -> None:
 # Changes of the smoke configuration | what the line says, after "command line (--config): ".
 MISTAKES = """
 tables: {ratoi: "0.5"} | tables.ratoi = "0.5": unknown key; did you mean 'ratios'?
-trim: {ratio: 0.5} | trim.ratio = 0.5: unknown key; use recipes.NAME.ratio
+trim: {ratio: 0.5} | trim.ratio = 0.5: unknown key; known: recipes, kept_percent
 trim: {kept_percent: ["40"]} | trim.kept_percent.0 = "40": 40% is not reachable for smollm2-135m (6
 domains: [sciq, sciq] | domains = ["sciq", "sciq"]: has an entry twice
 domains: [sciq, pubmedqa] | domains.1 = "pubmedqa": has no training set

@@ -7,12 +7,11 @@ Each evaluation of both (model, domain trained on, recipe, task) is one of
     within noise   the answers differ by no more than their intervals allow
     different      the 95% interval of the difference lies on one side of 0
 
-Below stand the chains that drop other sublayers (each drop decides the next, so rounding alone can
-move a chain), and what differs in how the two runs were made. Of a kept run with several seeds, the
-run's own seed is compared, or the first. Times depend on the machine and are not compared.
+Then the chains that drop other sublayers (each drop decides the next, so rounding alone can move a
+chain), what differs in how the two runs were made, and how many cells are equal. Of a kept run with
+several seeds, the own one is compared, or the first. Times are not compared.
 """
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -69,38 +68,49 @@ def facts(evaluations: pd.DataFrame) -> dict[str, str]:
     return {key: ", ".join(sorted(each)) for key, each in values.items()}
 
 
-def run(folder: Path, kept: Path) -> int:
-    """Print the comparison; the last line on stdout is one JSON object. Exit status 1 if so many
-    cells are different that chance alone explains it in at most one of twenty comparisons."""
+def runs_of(folder: Path, kept: Path) -> tuple[Path, tuple[Frame, Frame]]:
+    """Both runs: of a kept one with several seeds the first's own, in the folder named first."""
     mine = frame(folder)
     own = [kept / f"seed_{seed}" for seed in {*mine.evaluations.seed}]
     other = own[0] if len(own) == 1 and own[0] in seed_folders(kept) else kept
-    theirs = frame(other)
-    groups = [dict([*run.evaluations.groupby([*KEY])]) for run in (mine, theirs)]
-    both = [key for key in groups[0] if key in groups[1]]
-    if not both:
+    return other, (mine, frame(other))
+
+
+def cells_of(runs: tuple[Frame, Frame]) -> list[dict[str, Any]]:
+    """The key of each cell of both runs, with what `compared` says of it."""
+    one, other = (dict([*run.evaluations.groupby([*KEY])]) for run in runs)
+    return [
+        dict(zip(KEY, key, strict=True))
+        | compared(Accuracy(rows(one[key])), Accuracy(rows(other[key])))
+        for key in one
+        if key in other
+    ]
+
+
+def run(folder: Path, kept: Path) -> int:
+    """Print the comparison. Exit status 1 if so many cells are different that chance alone explains
+    it in at most one of twenty comparisons."""
+    other, runs = runs_of(folder, kept)
+    if not (cells := cells_of(runs)):
         alike = "no evaluation of the same model, recipe and task"
         raise UserError(f"{folder} and {other} hold {alike}")
-    cells = [
-        dict(zip(KEY, key, strict=True)) | compared(*(Accuracy(rows(run[key])) for run in groups))
-        for key in both
-    ]
     if shown := [cell for cell in cells if cell["verdict"] == DIFFERENT]:
         print(pd.DataFrame(shown).round(1).to_string(index=False))
-    counts = {word: 0 for word in (EQUAL, NOISE, DIFFERENT)} | Counter(c["verdict"] for c in cells)
-    print(f"{len(cells)} cells in both: {', '.join(f'{n} {word}' for word, n in counts.items())}")
-    unequal = len(cells) - counts[EQUAL]
-    print(f"By chance about {CHANCE * unequal:.0f} of {unequal} unequal cells would be different.")
-    print_other_drops(mine, theirs)
-    for place, keys in ((folder, groups[0].keys() - both), (other, groups[1].keys() - both)):
-        if keys:
-            print(f"In {place} alone: {len(keys)} cells, such as {'/'.join(min(keys))}")
-    made = [facts(pd.concat([run[key] for key in both])) for run in groups]
+    print_other_drops(*runs)
+    keys = [pd.MultiIndex.from_frame(run.evaluations[[*KEY]]) for run in runs]
+    for place, here, there in ((folder, *keys), (other, *reversed(keys))):
+        if len(alone := here.difference(there)):
+            print(f"In {place} alone: {len(alone)} cells, such as {'/'.join(alone[0])}")
+    both = keys[0].intersection(keys[1])
+    made = [facts(run.evaluations[own.isin(both)]) for run, own in zip(runs, keys, strict=True)]
     print("Made differently (first | second):" if made[0] != made[1] else "Made alike.")
     for key in sorted({**made[0], **made[1]}):
         first, second = (one.get(key, "none") for one in made)
         if first != second:
             print(f"  {key}: {first} | {second}")
-    print(json.dumps({"counts": counts, "cells": cells}))
+    counts = {word: 0 for word in (EQUAL, NOISE, DIFFERENT)} | Counter(c["verdict"] for c in cells)
+    unequal = len(cells) - counts[EQUAL]
+    words = ", ".join(f"{n} {word}" for word, n in counts.items())
+    print(f"{len(cells)} cells in both: {words} (by chance about {CHANCE * unequal:.0f})")
     chance = binom.sf(counts[DIFFERENT] - 1, unequal, CHANCE)
     return int(counts[DIFFERENT] > 0 and chance < CHANCE + 1e-9)

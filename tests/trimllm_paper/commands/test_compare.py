@@ -1,6 +1,5 @@
 """Two runs, cell by cell: what is equal, what is noise, what differs, and how each was made."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 from result_files import Evaluations
 
 from trimllm_paper.__main__ import main
+from trimllm_paper.commands.compare import cells_of, runs_of
 
 Runs = tuple[Evaluations, Evaluations]
 
@@ -27,9 +27,10 @@ def compare(capsys: pytest.CaptureFixture) -> Any:
     """Exit status, printed text, and the cells of a comparison by recipe."""
 
     def run(runs: Runs) -> tuple[int, str, dict[str, Any]]:
-        code = main(["compare", *(str(run.root) for run in runs)])
-        out = capsys.readouterr().out
-        return code, out, {c["recipe"]: c for c in json.loads(out.splitlines()[-1])["cells"]}
+        folders = [run.root for run in runs]
+        code = main(["compare", *map(str, folders)])
+        cells = cells_of(runs_of(*folders)[1])
+        return code, capsys.readouterr().out, {cell["recipe"]: cell for cell in cells}
 
     return run
 

@@ -73,9 +73,8 @@ def test_a_line_reruns_its_stages(
 def test_docstrings_comments_and_layout_rerun_nothing(
     project: Path, before: dict[str, str]
 ) -> None:
-    comment = ("import math", "import math  # of numbers")
-    file = "trimllm/select.py"
-    assert not changed(project, file, before, ('"""', '"""Another. '), comment)
+    edits = (('"""', '"""Another. '), ("import math", "import math  # of numbers"))
+    assert not changed(project, "trimllm/select.py", before, *edits)
 
 
 def test_every_version_of_python_gives_the_same_hash(tmp_path: Path) -> None:
